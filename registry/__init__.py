@@ -1,0 +1,70 @@
+"""The four families of pluggable parts.
+
+| family | gin prefix | contract | what one does |
+|---|---|---|---|
+| `verifiers` | `verifiers` | `registry.verifiers.base.Verifier` | completion + example -> reward in [0, 1], or None |
+| `replay_sources` | `replay` | `registry.replay.base.ReplaySource` | seedable, resumable supply of examples of one domain |
+| `reweighting_policies` | `reweighting` | `registry.reweighting.base.ReweightingPolicy` | signals per objective -> weights |
+| `model_backends` | `backends` | `registry.backends.base.Backend` | loads a model and says how it chats, sees and generates |
+
+Importing this package is cheap: built-ins are imported at the first look-up, and torch only when a model is loaded.
+"""
+
+from registry.core import Registry, RegistryError, load_entry_points, load_plugin
+
+verifiers = Registry(
+    "verifier",
+    "verifiers",
+    [
+        "registry.verifiers.accuracy",
+        "registry.verifiers.answer_format",
+        "registry.verifiers.iou",
+        "registry.verifiers.thinking_format",
+    ],
+)
+replay_sources = Registry(
+    "replay source",
+    "replay",
+    [
+        "registry.replay.arithmetic",
+        "registry.replay.counting",
+        "registry.replay.grounding",
+        "registry.replay.hub_dataset",
+        "registry.replay.files",
+        "registry.replay.reading",
+        "registry.replay.reasoning_gym",
+    ],
+)
+reweighting_policies = Registry(
+    "reweighting policy",
+    "reweighting",
+    [
+        "registry.reweighting.kl_only",
+        "registry.reweighting.recap",
+        "registry.reweighting.static",
+        "registry.reweighting.uniform",
+    ],
+)
+model_backends = Registry(
+    "model backend",
+    "backends",
+    [
+        "registry.backends.huggingface",
+        "registry.backends.smollm2",
+        "registry.backends.tiny_qwen2_5_vl",
+    ],
+)
+
+FAMILIES = (verifiers, replay_sources, reweighting_policies, model_backends)
+
+__all__ = [
+    "FAMILIES",
+    "Registry",
+    "RegistryError",
+    "load_entry_points",
+    "load_plugin",
+    "model_backends",
+    "replay_sources",
+    "reweighting_policies",
+    "verifiers",
+]

@@ -1,0 +1,185 @@
+"""Named families of pluggable parts: what `recap list` shows and what gin files refer to.
+
+A `Registry` maps a name to a class or function, makes it bindable in gin as ``family.name`` and remembers where it was
+registered. The four families are made in `registry/__init__.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gin
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+ENTRY_POINT_GROUP = "recap.plugins"
+
+
+class RegistryError(ValueError):
+    """A name that is unknown, or registered twice."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered part."""
+
+    name: str
+    target: Callable[..., Any]  # what gin calls: it applies the bindings of a gin file
+    original: Callable[..., Any]  # the class or function as written
+    location: str  # file:line of its definition
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring, for `recap list`."""
+        lines = (inspect.getdoc(self.original) or "").strip().splitlines()
+        return lines[0] if lines else "(no docstring)"
+
+    @property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.original)
+
+
+class Registry:
+    """A family of parts, found by name.
+
+    Args:
+        kind: what one part is called in messages, e.g. ``reweighting policy``.
+        gin_module: the prefix in gin files, e.g. ``reweighting`` for ``@reweighting.recap``.
+        builtins: modules that register the built-in parts; imported at the first look-up, so that importing a family is cheap.
+    """
+
+    def __init__(self, kind: str, gin_module: str, builtins: Sequence[str] = ()) -> None:
+        self.kind = kind
+        self.gin_module = gin_module
+        self._builtins = tuple(builtins)
+        self._loaded = False
+        self._entries: dict[str, Entry] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Registers a class or function under `name`; use as a decorator.
+
+        >>> @reweighting_policies.register("mine")      # gin: train.reweighting = @reweighting.mine
+        ... class Mine(ReweightingPolicy): ...          #      reweighting.mine.parameter = 3
+
+        Raises:
+            RegistryError: the name is taken, or is not a plain identifier.
+        """
+        if not name.isidentifier():
+            raise RegistryError(f"{name!r} cannot name a {self.kind}: use letters, digits and underscores")
+
+        def decorate(target: T) -> T:
+            location = _location(target)
+            if name in self._entries:
+                raise RegistryError(
+                    f"{self.kind} {name!r} is registered twice: at {self._entries[name].location} and at {location}"
+                )
+            configurable = gin.external_configurable(target, name=name, module=self.gin_module)
+            self._entries[name] = Entry(name, configurable, target, location)
+            return target
+
+        return decorate
+
+    def get(self, name: str) -> Entry:
+        """The entry of `name`. Raises: RegistryError, with near matches, where there is none."""
+        self.load_builtins()
+        if name not in self._entries:
+            raise RegistryError(self.unknown(name))
+        return self._entries[name]
+
+    def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Calls the part of that name; parameters that are not given come from gin, then from their defaults."""
+        return self.get(name).target(*args, **kwargs)
+
+    def names(self) -> list[str]:
+        self.load_builtins()
+        return sorted(self._entries)
+
+    def entries(self) -> list[Entry]:
+        return [self._entries[name] for name in self.names()]
+
+    def unknown(self, name: str) -> str:
+        """The message for a name that is not registered."""
+        lines = [f"no {self.kind} {name!r}"]
+        near = near_matches(name, self.names())
+        if near:
+            lines.append(f"  did you mean: {', '.join(near)}?")
+        lines.append(f"  all: recap list {self.gin_module}")
+        lines.append("  yours? load its file with --plugin path/to/file.py")
+        return "\n".join(lines)
+
+    def load_builtins(self) -> None:
+        if not self._loaded:
+            self._loaded = True
+            for module in self._builtins:
+                importlib.import_module(module)
+
+    @contextlib.contextmanager
+    def temporarily(self) -> Iterator[None]:
+        """Forgets, at exit, whatever was registered inside the block (for tests). gin keeps its own record of names,
+        so a later registration under the same name must happen in a fresh process or under another name."""
+        self.load_builtins()
+        before = dict(self._entries)
+        try:
+            yield
+        finally:
+            self._entries = before
+
+
+def near_matches(name: str, names: Iterable[str], limit: int = 3) -> list[str]:
+    """Names close to `name`, best first; a `-` typed for `_` and another case count as close."""
+    normal = name.replace("-", "_").lower()
+    return difflib.get_close_matches(normal, sorted(set(names)), n=limit, cutoff=0.55)
+
+
+def load_plugin(path: str | Path) -> None:
+    """Runs a Python file, whose `register` decorators add to the families.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise FileNotFoundError(f"plugin file {str(path)!r} does not exist")
+    name = f"recap_plugin_{file.stem}"
+    if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(file):
+        return
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"plugin {str(path)!r} is not a Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before it runs: classes it defines must be picklable by module name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+def load_entry_points() -> list[str]:
+    """Imports the plugins that installed packages declare under the entry-point group `recap.plugins`; returns their names."""
+    names = []
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            entry_point.load()
+        except Exception as error:
+            raise RegistryError(f"plugin {entry_point.name!r} ({entry_point.value}) cannot be loaded: {error}") from error
+        names.append(entry_point.name)
+    return names
+
+
+def _location(target: Callable[..., Any]) -> str:
+    try:
+        file = inspect.getsourcefile(target) or "?"
+        return f"{file}:{inspect.getsourcelines(target)[1]}"
+    except (OSError, TypeError):
+        return "(interactive)"

@@ -1,0 +1,63 @@
+"""`Example`: one prompt with its reference, as every family sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+BoxFrame = Literal["file", "processed", "fraction"]
+"""The frame in which a box [x1, y1, x2, y2] is written:
+
+file       pixels of the image file as published (RefCOCO, LISA test)
+processed  pixels of the image after the processor resized it (what Qwen2.5-VL writes)
+fraction   fractions of width and height, 0 to 1
+"""
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
+
+class MalformedExample(ValueError):
+    """A row that cannot become an example: a corrupt image, a missing column value. Skipped, counted and reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One prompt with its reference.
+
+    Attributes:
+        id: stable and unique within its source, e.g. ``grounding/train/17``.
+        question: the text that the prompt template wraps.
+        answer: the reference, as text; a box as ``[x1, y1, x2, y2]``.
+        images: pictures in the order in which the question refers to them.
+        target: the completion to imitate in next-token prediction; None: ``<answer>{answer}</answer>``.
+        choices: texts of the options of a multiple-choice question, in the order A, B, C, ...
+        box_frame: the frame of the box in `answer`; None where the answer is not a box.
+        file_size: size of the first image as published.
+        processed_size: size of the first image as the model sees it; filled in by the engine.
+        metadata: anything else that a verifier may want; picklable.
+    """
+
+    id: str
+    question: str
+    answer: str
+    images: tuple[Image, ...] = ()
+    target: str | None = None
+    choices: tuple[str, ...] = ()
+    box_frame: BoxFrame | None = None
+    file_size: Size | None = None
+    processed_size: Size | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def without_images(self) -> Example:
+        """The same example, cheap to send to another process."""
+        return replace(self, images=())
+
+    @property
+    def supervised_target(self) -> str:
+        """The completion that next-token prediction imitates."""
+        return self.target if self.target is not None else f"<answer>{self.answer}</answer>"

@@ -1,0 +1,110 @@
+"""The contract of a replay source."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from registry.example import Example, MalformedExample
+
+
+class ReplaySource(ABC):
+    """Seedable, resumable supply of examples of one domain.
+
+    A source is addressed by position: 0, 1, 2, ... without end. `example(position)` is a pure function of the source's
+    parameters and the position, so several processes can share the work without talking to each other, and where a run
+    stood is one integer. Opening files or downloading happens at the first use, not in the constructor, so that
+    `recap check` stays quick.
+
+    Attributes:
+        seed: seeds the order, and whatever the source invents.
+        length: number of distinct examples; None where the source invents them without end.
+        position: the position that comes next.
+        malformed: what was skipped so far, by reason.
+    """
+
+    seed: int
+    position: int
+    malformed: Counter[str]
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self.position = 0
+        self.malformed = Counter()
+
+    @property
+    @abstractmethod
+    def length(self) -> int | None: ...
+
+    @abstractmethod
+    def example(self, position: int) -> Example:
+        """The example at a position >= 0, the same at every call.
+
+        Raises:
+            MalformedExample: the row cannot be used; the message names the row and the reason.
+            ValueError: the source itself cannot be used (no such file, no such column); the message names the near match.
+        """
+
+    def check(self) -> None:
+        """Raises ValueError for what can be found wrong without loading everything, e.g. a missing file or column."""
+
+    def take(self, count: int, rank: int = 0, num_processes: int = 1) -> list[Example]:
+        """This process's share of the next `count` examples, and moves on by `count`.
+
+        Positions are dealt out in turn: over all ranks the share is the same set, whatever the number of processes. A
+        malformed example is skipped and counted, not replaced, so that the ranks stay in step.
+        """
+        examples = []
+        for position in range(self.position, self.position + count):
+            if position % num_processes == rank:
+                try:
+                    examples.append(self.example(position))
+                except MalformedExample as error:
+                    self.malformed[str(error)] += 1
+        self.position += count
+        return examples
+
+    def __iter__(self) -> Iterator[Example]:
+        while True:
+            yield from self.take(1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position, "malformed": dict(self.malformed)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.position = state["position"]
+        self.malformed = Counter(state["malformed"])
+
+
+def shuffled_row(position: int, length: int, seed: int) -> int:
+    """The row of a finite table at `position`: every epoch visits each row once, in an order of its own.
+
+    Uses a seeded permutation computed on the fly (a Feistel network over the next power of four, walked until it lands
+    inside the table), so that an epoch over a billion rows costs no memory.
+
+    Returns: an integer in [0, length).   Raises: ValueError: an empty table.
+    """
+    if length <= 0:
+        raise ValueError("the source is empty")
+    epoch, index = divmod(position, length)
+    half_bits = max(1, ((length - 1).bit_length() + 1) // 2)
+    mask = (1 << half_bits) - 1
+    while True:
+        left, right = index >> half_bits, index & mask
+        for round_number in range(4):
+            left, right = right, left ^ (_mix(right, seed, epoch, round_number) & mask)
+        index = (left << half_bits) | right
+        if index < length:
+            return index
+
+
+def _mix(value: int, *keys: int) -> int:
+    """A 64-bit integer hash (splitmix64's finaliser) of a value and its keys."""
+    for key in keys:
+        value = (value ^ (key * 0x9E3779B97F4A7C15)) & 0xFFFFFFFFFFFFFFFF
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        value ^= value >> 31
+    return value
