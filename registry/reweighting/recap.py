@@ -1,0 +1,198 @@
+"""RECAP: weights from the convergence and the instability of each objective's recent signals."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from registry import reweighting_policies
+from registry.reweighting.base import ReweightingPolicy, SignalKind
+
+MAX_RATE = 10.0
+"""Convergence and instability are kept in [0, MAX_RATE], so that dividing by a mean near zero cannot dominate."""
+
+
+class Rates(NamedTuple):
+    """What is known of one objective with a full history."""
+
+    convergence: float  # c
+    instability: float  # i
+    score: float  # s
+
+
+@reweighting_policies.register("recap")
+class Recap(ReweightingPolicy):
+    """Weights objectives by convergence and instability of their recent signals.
+
+    Source: RECAP (arXiv 2510.21978v2), Section 3 and Algorithms 1 and 2. With K objectives and the last 2W signals of
+    each, μ the mean of the newer W and μ̃ the mean of the older W:
+
+        c = μ̃ / μ   (loss, shortfall)      c = μ / μ̃   (reward)           convergence rate, > 1 while improving
+        σ = sqrt( Σ over 2W of (x - m)² / (2W - 1) )                       m = μ, or the mean of all 2W
+        i = σ / (μ + μ̃)                                                    instability
+        s = c + i,   or   α c + (1 - α) i                                  score
+        λ = K · softmax(s / T)                                             weights, of mean 1
+
+    λ is 1 until the history is full. Fed with losses and `spread="window_mean"` this is Algorithm 2 to the letter;
+    `spread="current_mean"` is the formula of the text and of Algorithm 1. The paper's v1 has the inverse c
+    (`convergence="v1"`, > 1 while worsening); its σ, over the newer window alone, is not offered.
+
+    Where the paper is silent:
+        Histories of different length: each objective keeps λ = 1 until its own history is full; the full ones share
+            their part among themselves, λ = (number of full ones) · softmax(s / T). The mean is 1 throughout.
+        Absent objective: its history does not advance, and its score stays.
+        NaN or inf: counted (`ignored` in the diagnostics) and otherwise treated as absent.
+        Denominator of c negative or 0: c = 1 + (a - b) / |b| for c = a / b, the same number for b > 0, so that
+            c > 1 still means improving. Both means 0: c = 1.
+        Means of i negative: i = σ / (|μ| + |μ̃|), the same number for means > 0. All signals 0: i = 0;
+            both means 0 though the signals vary: i = 10.
+        Means near 0: c and i are cut to [0, 10], so s lies in [0, 20]. c meets that bound only when a mean changes
+            tenfold between the windows; i, over signals >= 0, stays below 1 + sqrt(W / 2).
+
+    At T = 5 ordinary signals leave λ within some per cent of 1: look at the spread of the logged weights before
+    crediting them with anything. α = 0.5 halves s, so (α = 0.5, T = 5) gives the weights of (s = c + i, T = 10).
+
+    Args:
+        objectives: names, or a mapping name -> signal kind. Names alone mean losses.
+        window: W >= 1; the history holds 2W signals.
+        temperature: T > 0; the higher, the flatter the weights.
+        alpha: α in [0, 1], or None for s = c + i.
+        convergence: "v2" or "v1".
+        spread: what σ is taken around: the mean of the newer W signals, or the mean of all 2W.
+
+    Raises:
+        ValueError: a parameter out of its range.
+    """
+
+    def __init__(
+        self,
+        objectives: Iterable[str] | Mapping[str, SignalKind],
+        window: int = 10,
+        temperature: float = 5.0,
+        alpha: float | None = None,
+        convergence: Literal["v2", "v1"] = "v2",
+        spread: Literal["current_mean", "window_mean"] = "current_mean",
+    ) -> None:
+        super().__init__(objectives)
+        _require(isinstance(window, int) and window >= 1, "window", "be an integer >= 1", window)
+        _require(_is_number(temperature) and temperature > 0, "temperature", "be a finite number > 0", temperature)
+        _require(alpha is None or (_is_number(alpha) and 0 <= alpha <= 1), "alpha", "be None or in [0, 1]", alpha)
+        _require(convergence in ("v2", "v1"), "convergence", "be 'v2' or 'v1'", convergence)
+        _require(spread in ("current_mean", "window_mean"), "spread", "be 'current_mean' or 'window_mean'", spread)
+        self.window = window
+        self.temperature = temperature
+        self.alpha = alpha
+        self.convergence = convergence
+        self.spread = spread
+        self._history: dict[str, deque[float]] = {name: deque(maxlen=2 * window) for name in self.objectives}
+        self._ignored: Counter[str] = Counter()
+
+    def update(self, signals: Mapping[str, float]) -> None:
+        """Adds the signals of one optimizer step to the histories of the objectives present in it."""
+        self.check_known(signals)
+        for name, value in signals.items():
+            if math.isfinite(value):
+                self._history[name].append(float(value))
+            else:
+                self._ignored[name] += 1
+
+    @property
+    def weights(self) -> dict[str, float]:
+        lam = dict.fromkeys(self.objectives, 1.0)
+        scores = {name: rates.score for name, rates in self._rates().items()}
+        if scores:
+            largest = max(scores.values())  # subtracted, so that exp cannot overflow
+            exponentials = {name: math.exp((score - largest) / self.temperature) for name, score in scores.items()}
+            total = math.fsum(exponentials.values())
+            lam.update({name: len(scores) * exponential / total for name, exponential in exponentials.items()})
+        return lam
+
+    @property
+    def diagnostics(self) -> dict[str, dict[str, float]]:
+        """Convergence c, instability i and score s of each objective with a full history; signals ignored so far."""
+        rates = self._rates()
+        return {
+            "convergence": {name: rate.convergence for name, rate in rates.items()},
+            "instability": {name: rate.instability for name, rate in rates.items()},
+            "score": {name: rate.score for name, rate in rates.items()},
+            "ignored": {name: float(self._ignored[name]) for name in self.objectives if self._ignored[name]},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "window": self.window,
+            "signal_kinds": dict(self.signal_kinds),
+            "history": {name: list(history) for name, history in self._history.items()},
+            "ignored": dict(self._ignored),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from a saved state; temperature, alpha, convergence and spread are this policy's own.
+
+        Raises:
+            ValueError: the state is of other objectives, signal kinds or another window, or is not of this policy.
+        """
+        expected = {"window", "signal_kinds", "history", "ignored"}
+        if set(state) != expected:
+            raise ValueError(f"not a state of recap: it holds {sorted(state)}, not {sorted(expected)}")
+        if state["signal_kinds"] != self.signal_kinds:
+            raise ValueError(
+                f"the state is of objectives {state['signal_kinds']}, "
+                f"but this policy was built with {self.signal_kinds}"
+            )
+        if state["window"] != self.window:
+            raise ValueError(f"the state is of window {state['window']}, but this policy was built with {self.window}")
+        self._history = {name: deque(state["history"][name], maxlen=2 * self.window) for name in self.objectives}
+        self._ignored = Counter(state["ignored"])
+
+    def _rates(self) -> dict[str, Rates]:
+        """c, i and s of the objectives whose history is full."""
+        full = {name: tuple(history) for name, history in self._history.items() if len(history) == 2 * self.window}
+        return {name: self._rates_of(history, self.signal_kinds[name]) for name, history in full.items()}
+
+    def _rates_of(self, history: Sequence[float], kind: SignalKind) -> Rates:
+        history = _in_unit_of_largest(history)
+        older = math.fsum(history[: self.window]) / self.window  # μ̃
+        newer = math.fsum(history[self.window :]) / self.window  # μ
+        center = newer if self.spread == "current_mean" else math.fsum(history) / len(history)
+        sigma = math.sqrt(math.fsum((x - center) ** 2 for x in history) / (len(history) - 1))
+
+        newer_over_older = (kind == "reward") == (self.convergence == "v2")
+        c = _ratio(newer, older) if newer_over_older else _ratio(older, newer)
+        i = _ratio(sigma, abs(newer) + abs(older)) if sigma else 0.0
+        s = c + i if self.alpha is None else self.alpha * c + (1 - self.alpha) * i
+        return Rates(c, i, s)
+
+
+def _ratio(a: float, b: float) -> float:
+    """a / b where b > 0, continued to b <= 0 so that it stays > 1 exactly where a > b; in [0, MAX_RATE]."""
+    if b > 0:
+        return _clamp(a / b)
+    if b < 0:
+        return _clamp(2 - a / b)  # 1 + (a - b) / |b|
+    return 1.0 if a == 0 else MAX_RATE if a > 0 else 0.0  # the limits of both branches
+
+
+def _clamp(rate: float) -> float:
+    return min(max(rate, 0.0), MAX_RATE)
+
+
+def _in_unit_of_largest(history: Sequence[float]) -> list[float]:
+    """The history, scaled into [-1, 1] by a power of two.
+
+    c and i do not depend on the unit of the signals, and a power of two changes no digit; sums and squares of any
+    finite signals then neither overflow nor vanish.
+    """
+    exponent = math.frexp(max(map(abs, history)))[1]
+    return [math.ldexp(x, -exponent) for x in history]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _require(holds: bool, parameter: str, rule: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"recap: {parameter} must {rule}, got {value!r}")
