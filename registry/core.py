@@ -55,7 +55,8 @@ class Registry:
     Args:
         kind: what one part is called in messages, e.g. ``reweighting policy``.
         gin_module: the prefix in gin files, e.g. ``reweighting`` for ``@reweighting.recap``.
-        builtins: modules that register the built-in parts; imported at the first look-up, so that importing a family is cheap.
+        builtins: modules that register the built-in parts; imported at the first look-up, so that importing a family is
+            cheap.
     """
 
     def __init__(self, kind: str, gin_module: str, builtins: Sequence[str] = ()) -> None:
@@ -83,7 +84,8 @@ class Registry:
                 raise RegistryError(
                     f"{self.kind} {name!r} is registered twice: at {self._entries[name].location} and at {location}"
                 )
-            configurable = gin.external_configurable(target, name=name, module=self.gin_module)
+            with gin.unlock_config():  # a new name changes no binding, and built-ins may come after the gin file
+                configurable = gin.external_configurable(target, name=name, module=self.gin_module)
             self._entries[name] = Entry(name, configurable, target, location)
             return target
 
@@ -119,9 +121,9 @@ class Registry:
 
     def load_builtins(self) -> None:
         if not self._loaded:
-            self._loaded = True
             for module in self._builtins:
                 importlib.import_module(module)
+            self._loaded = True  # only now: after a failed import the next look-up must fail alike
 
     @contextlib.contextmanager
     def temporarily(self) -> Iterator[None]:
@@ -137,8 +139,12 @@ class Registry:
 
 def near_matches(name: str, names: Iterable[str], limit: int = 3) -> list[str]:
     """Names close to `name`, best first; a `-` typed for `_` and another case count as close."""
-    normal = name.replace("-", "_").lower()
-    return difflib.get_close_matches(normal, sorted(set(names)), n=limit, cutoff=0.55)
+    by_key = {_key(known): known for known in sorted(set(names))}
+    return [by_key[key] for key in difflib.get_close_matches(_key(name), by_key, n=limit, cutoff=0.55)]
+
+
+def _key(name: str) -> str:
+    return name.replace("-", "_").lower()
 
 
 def load_plugin(path: str | Path) -> None:
@@ -166,13 +172,18 @@ def load_plugin(path: str | Path) -> None:
 
 
 def load_entry_points() -> list[str]:
-    """Imports the plugins that installed packages declare under the entry-point group `recap.plugins`; returns their names."""
+    """Imports the plugins that installed packages declare under the entry-point group `recap.plugins`.
+
+    Returns: their names.
+    """
     names = []
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             entry_point.load()
         except Exception as error:
-            raise RegistryError(f"plugin {entry_point.name!r} ({entry_point.value}) cannot be loaded: {error}") from error
+            raise RegistryError(
+                f"plugin {entry_point.name!r} ({entry_point.value}) cannot be loaded: {error}"
+            ) from error
         names.append(entry_point.name)
     return names
 
