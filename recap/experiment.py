@@ -1,0 +1,121 @@
+"""`Experiment`: everything a gin file says about a run, validated before any model is loaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import gin
+
+from recap.checkpoint import Checkpoints
+from recap.domains import Domain
+from recap.evaluation import Capability
+from recap.mixtures import Mixture, Uniform
+from recap.objectives import GRPO, Objective, ObjectiveScope, WeightsActOn, collect_objectives
+from recap.optimization import AdamW
+from recap.rewards import RewardWorkers
+from recap.rollout import Sampling
+from recap.tracking import Tracking
+from registry.backends.base import Backend
+from registry.reweighting.base import ReweightingPolicy, SignalKind
+
+BuildPolicy = Callable[[Mapping[str, SignalKind]], ReweightingPolicy]
+
+
+@gin.configurable("train", module="recap")
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A training run.
+
+    Args:
+        model: a backend, e.g. `@backends.tiny_qwen2_5_vl()`.
+        domains: what is trained on.
+        steps: optimizer steps.
+        reweighting: a policy without parentheses, e.g. `@reweighting.recap`; it is built with the objectives.
+        mixture: how many prompts of a step each domain gets.
+        prompts_per_step: over all domains and processes.
+        accumulation_steps: micro-batches that a process splits its prompts into.
+        objective_scope: 'shared': domains that use one objective name share it; 'per_domain': each has its own.
+        weights_act_on: 'loss', 'advantage' or 'reward' (for objectives trained by reinforcement).
+        signal: what those report to the policy: 'reward', 'shortfall' or 'loss'; next-token prediction reports its loss.
+        capabilities: what is evaluated on held-out examples.
+        evaluate_every: steps between evaluations; None: only before and after.
+        max_skipped_steps: the run stops after this many steps in a row with a loss, gradient or reward that is not finite.
+        mixed_precision: 'no', 'bf16' or 'fp16'.
+        seed: of rollouts and of whatever the model draws at random; sources have seeds of their own.
+
+    Raises:
+        ValueError: settings that cannot work, each named by its binding.
+    """
+
+    model: Backend
+    domains: Sequence[Domain]
+    steps: int
+    reweighting: BuildPolicy
+    mixture: Mixture = field(default_factory=Uniform)
+    prompts_per_step: int = 16
+    accumulation_steps: int = 1
+    objective_scope: ObjectiveScope = "shared"
+    weights_act_on: WeightsActOn = "loss"
+    signal: SignalKind = "reward"
+    rollout: Sampling = field(default_factory=Sampling)
+    grpo: GRPO = field(default_factory=GRPO)
+    optimizer: AdamW = field(default_factory=AdamW)
+    rewards: RewardWorkers = field(default_factory=RewardWorkers)
+    capabilities: Sequence[Capability] = ()
+    evaluate_every: int | None = None
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    tracking: Tracking = field(default_factory=Tracking)
+    max_skipped_steps: int = 5
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.domains:
+            raise ValueError("train.domains is empty: name at least one domain, e.g. [@counting/Domain()]")
+        for kind, parts in (("domains", self.domains), ("capabilities", self.capabilities)):
+            twice = [name for name, count in Counter(part.name for part in parts).items() if count > 1]
+            if twice:
+                raise ValueError(f"train.{kind} names {', '.join(twice)} more than once")
+        for name in ("steps", "prompts_per_step", "accumulation_steps", "max_skipped_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be at least 1; it is {getattr(self, name)}")
+        if self.evaluate_every is not None and self.evaluate_every < 1:
+            raise ValueError(f"train.evaluate_every must be at least 1, or None; it is {self.evaluate_every}")
+        choices = {
+            "objective_scope": ("shared", "per_domain"),
+            "weights_act_on": ("loss", "advantage", "reward"),
+            "signal": ("reward", "shortfall", "loss"),
+            "mixed_precision": ("no", "bf16", "fp16"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"train.{name} must be one of {', '.join(allowed)}; it is {getattr(self, name)!r}")
+        if isinstance(self.reweighting, ReweightingPolicy):
+            raise ValueError("train.reweighting takes the policy without parentheses: @reweighting.recap")
+        self.build_reweighting()
+
+    @cached_property
+    def objectives(self) -> list[Objective]:
+        """k = 1..K."""
+        return collect_objectives(self.domains, self.objective_scope)
+
+    def build_reweighting(self) -> ReweightingPolicy:
+        """A fresh policy for the experiment's objectives."""
+        kinds: dict[str, SignalKind] = {
+            objective.name: "loss" if objective.supervised else self.signal for objective in self.objectives
+        }
+        return self.reweighting(kinds)
+
+    def check(self) -> None:
+        """Raises ValueError for what sources and model can find wrong without loading everything."""
+        self.model.check()
+        self.mixture.allocate(self.domains, self.prompts_per_step, 0)
+        for part in (*self.domains, *self.capabilities):
+            try:
+                part.source.check()
+            except ValueError as error:
+                raise ValueError(f"{part.name}/{type(part).__name__}.source: {error}") from error

@@ -1,0 +1,104 @@
+"""Mixtures: how many prompts of a step each domain gets."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import gin
+
+from recap.domains import Domain
+from registry.core import near_matches
+
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+
+
+class Mixture(ABC):
+    """Shares out the prompts of a step."""
+
+    @abstractmethod
+    def rates(self, domains: Sequence[Domain], step: int) -> list[float]:
+        """The share of each domain, >= 0; need not sum to 1."""
+
+    def allocate(self, domains: Sequence[Domain], prompts: int, step: int) -> dict[str, int]:
+        """Prompts of each domain in this step; they sum to `prompts` and follow the rates within one prompt.
+
+        Systematic sampling: `prompts` equally spaced points on a line cut into segments as long as the rates. The points
+        are shifted from step to step by the golden ratio, so that over the steps every domain gets its exact share.
+        """
+        rates = self.rates(domains, step)
+        total = sum(rates)
+        shift = (step * GOLDEN_RATIO) % 1.0
+        counts, start = {}, 0.0
+        for domain, rate in zip(domains, rates, strict=True):
+            end = start + rate / total * prompts
+            counts[domain.name] = _points(end, shift) - _points(start, shift)
+            start = end
+        return counts
+
+
+def _points(end: float, shift: float) -> int:
+    """How many of the points shift, 1 + shift, 2 + shift, ... lie below `end`."""
+    return math.ceil(round(end - shift, 9))
+
+
+@gin.configurable("uniform", module="mixtures")
+class Uniform(Mixture):
+    """Every domain equally often (the paper's default)."""
+
+    def rates(self, domains: Sequence[Domain], step: int) -> list[float]:
+        return [1.0] * len(domains)
+
+
+@gin.configurable("proportional", module="mixtures")
+class Proportional(Mixture):
+    """Every domain in proportion to the length of its source (propmix).
+
+    Raises:
+        ValueError: a source without length.
+    """
+
+    def rates(self, domains: Sequence[Domain], step: int) -> list[float]:
+        lengths = {domain.name: domain.source.length for domain in domains}
+        endless = [name for name, length in lengths.items() if length is None]
+        if endless:
+            raise ValueError(
+                f"mixtures.proportional needs sources of known length; {', '.join(endless)} has none:"
+                " use mixtures.weighted with rates of your own"
+            )
+        return [float(length or 0) for length in lengths.values()]
+
+
+@gin.configurable("weighted", module="mixtures")
+class Weighted(Mixture):
+    """Rates of your own, domain name -> rate.
+
+    Raises:
+        ValueError: a name that is no domain, a domain without rate, a negative rate, or nothing but zeros.
+    """
+
+    def __init__(self, rates: Mapping[str, float]) -> None:
+        if any(rate < 0 or not math.isfinite(rate) for rate in rates.values()) or sum(rates.values()) <= 0:
+            raise ValueError(f"mixtures.weighted.rates must be >= 0 and not all zero; they are {dict(rates)}")
+        self._rates = dict(rates)
+
+    def rates(self, domains: Sequence[Domain], step: int) -> list[float]:
+        names = [domain.name for domain in domains]
+        for name in self._rates:
+            if name not in names:
+                near = near_matches(name, names)
+                hint = f"; did you mean {near[0]}?" if near else f"; domains: {', '.join(names)}"
+                raise ValueError(f"mixtures.weighted.rates names {name!r}, which is no domain{hint}")
+        missing = [name for name in names if name not in self._rates]
+        if missing:
+            raise ValueError(f"mixtures.weighted.rates has no rate for {', '.join(missing)}")
+        return [self._rates[name] for name in names]
+
+
+@gin.configurable("alternate", module="mixtures")
+class Alternate(Mixture):
+    """One domain a step, in turn (the batches of the paper's public code)."""
+
+    def rates(self, domains: Sequence[Domain], step: int) -> list[float]:
+        return [float(index == step % len(domains)) for index in range(len(domains))]

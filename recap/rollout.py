@@ -1,0 +1,182 @@
+"""Rollouts: groups of completions, the prompt computed once per group."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import gin
+import numpy as np
+import torch
+from einops import repeat
+from torch import Tensor
+
+from recap.domains import Domain
+from recap.scoring import log_probabilities
+from registry.backends.base import EncodedPrompts, LoadedModel
+from registry.example import Example
+
+
+@gin.configurable("rollout", module="recap")
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How completions are sampled.
+
+    Args:
+        group_size: G, completions per prompt (the paper: 4).
+        max_new_tokens: a completion longer than this is cut off.
+        temperature: of the softmax; rewards are for the distribution it gives, and so are log-probs.
+
+    Raises:
+        ValueError: a group of one has no advantage; a length below 1; a temperature of 0 or below.
+    """
+
+    group_size: int = 4
+    max_new_tokens: int = 512
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.group_size < 2:
+            raise ValueError(f"rollout.group_size must be at least 2 to compare completions; it is {self.group_size}")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"rollout.max_new_tokens must be at least 1; it is {self.max_new_tokens}")
+        if self.temperature <= 0:
+            raise ValueError(f"rollout.temperature must be > 0; it is {self.temperature}")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An example of a domain, with the rendered prompt."""
+
+    domain: Domain
+    example: Example
+    text: str
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """P groups of G completions.
+
+    Attributes:
+        prompts: P of them; their examples know the processed size of their image.
+        encoded: the same as tensors.
+        completion_ids: [P * G, T], the completions of a group next to each other, padded on the right.
+        completion_mask: [P * G, T], 1 up to and including the end token.
+        completions: P * G texts.
+        truncated: [P * G], true where no end token came.
+    """
+
+    prompts: list[Prompt]
+    encoded: EncodedPrompts
+    completion_ids: Tensor
+    completion_mask: Tensor
+    completions: list[str]
+    truncated: Tensor
+
+    @property
+    def group_size(self) -> int:
+        return len(self.completions) // len(self.prompts)
+
+
+def draw_uniforms(seed: int, step: int, example_id: str, group_size: int, length: int) -> np.ndarray:
+    """Random numbers in [0, 1) that decide a group's completions, [G, T].
+
+    They depend on the run's seed, the step and the example alone: neither the number of processes nor a resume changes
+    what is sampled.
+    """
+    key = np.random.SeedSequence([seed, step, zlib.crc32(example_id.encode())]).generate_state(2, np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).random((group_size, length), dtype=np.float32)
+
+
+@torch.no_grad()
+def roll_out(
+    loaded: LoadedModel,
+    prompts: Sequence[Prompt],
+    *,
+    group_size: int,
+    max_new_tokens: int,
+    temperature: float,
+    device: torch.device,
+    seed: int = 0,
+    step: int = 0,
+) -> Rollout:
+    """Samples G completions of each prompt; temperature 0 takes the likeliest token instead.
+
+    Each token is drawn by inverting the cumulative distribution at a random number of `draw_uniforms`. Finished
+    completions leave the batch once they are a quarter of it.
+    """
+    examples = [prompt.example for prompt in prompts]
+    encoded = loaded.encode([prompt.text for prompt in prompts], examples, device)
+    prompts = [
+        replace(prompt, example=replace(prompt.example, processed_size=size))
+        for prompt, size in zip(prompts, encoded.processed_sizes, strict=True)
+    ]
+    uniforms = None
+    if temperature > 0:
+        drawn = [draw_uniforms(seed, step, example.id, group_size, max_new_tokens) for example in examples]
+        uniforms = torch.from_numpy(np.concatenate(drawn)).to(device)
+    ids, mask = _decode(loaded, encoded, group_size, max_new_tokens, temperature, uniforms)
+    lengths = mask.sum(1).tolist()
+    texts = loaded.decode([row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)])
+    ended = torch.isin(ids, torch.tensor(loaded.eos_token_ids, device=device)) & mask.bool()
+    return Rollout(list(prompts), encoded, ids, mask, texts, ~ended.any(1))
+
+
+def _decode(
+    loaded: LoadedModel,
+    encoded: EncodedPrompts,
+    group_size: int,
+    max_new_tokens: int,
+    temperature: float,
+    uniforms: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The decoding loop; returns ids and mask, [P * G, T]."""
+    model = loaded.model
+    prefill = model(**encoded.inputs, position_ids=encoded.position_ids, use_cache=True, logits_to_keep=1)
+    cache = prefill.past_key_values
+    cache.batch_repeat_interleave(group_size)
+    logits = repeat(prefill.logits, "p 1 v -> (p g) v", g=group_size)
+    attention = repeat(encoded.attention_mask, "p l -> (p g) l", g=group_size)
+    position = repeat(encoded.next_position, "p -> (p g)", g=group_size)
+
+    total, device = logits.shape[0], logits.device
+    ids = torch.full((total, max_new_tokens), loaded.pad_token_id, device=device)
+    mask = torch.zeros_like(ids)
+    ends = torch.tensor(loaded.eos_token_ids, device=device)
+    rows = torch.arange(total, device=device)  # which completions are still in the batch
+    running = torch.ones(total, dtype=torch.bool, device=device)  # of those, which have not ended
+    for t in range(max_new_tokens):
+        log_probs = log_probabilities(logits, loaded.forbidden_token_ids, temperature or 1.0)
+        tokens = log_probs.argmax(-1) if uniforms is None else _invert(log_probs.exp(), uniforms[rows, t])
+        tokens = torch.where(running, tokens, loaded.pad_token_id)
+        ids[rows, t] = tokens
+        mask[rows, t] = running.long()
+        running = running & ~torch.isin(tokens, ends)
+        if t + 1 == max_new_tokens or not running.any():
+            break
+        if running.float().mean() < 0.75:
+            keep = running.nonzero().flatten()
+            cache.batch_select_indices(keep)
+            tokens, attention, position = tokens[keep], attention[keep], position[keep]
+            rows, running = rows[keep], running[keep]
+        attention = torch.cat([attention, torch.ones_like(attention[:, :1])], dim=1)
+        logits = model(
+            input_ids=tokens[:, None],
+            attention_mask=attention,
+            position_ids=(position + t)[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+    length = int(mask.sum(1).max())
+    return ids[:, :length], mask[:, :length]
+
+
+def _invert(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """The token at which the cumulative distribution passes each random number; probabilities [B, V], uniforms [B]."""
+    cumulative = probabilities.cumsum(-1)
+    # Rounding can leave the last value a little below 1: scale by it, so that every number finds a token.
+    target = uniforms[:, None] * cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, target, right=True).flatten()
+    last = probabilities.shape[-1] - 1 - (probabilities.flip(-1) > 0).int().argmax(-1)  # the last token with any chance
+    return torch.minimum(tokens, last)

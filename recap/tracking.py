@@ -1,0 +1,175 @@
+"""MLflow: every run's configuration, metrics, rollouts, scores, environment and revision."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gin
+
+DEFAULT_URI = "sqlite:///runs/mlflow.db"
+FLUSH_EVERY_S = 5.0  # a batch of metrics takes the database about as long as a single one
+MAX_METRICS_PER_CALL = 1000  # MLflow's own limit
+
+
+@gin.configurable("tracking", module="recap")
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """Where runs are logged.
+
+    Args:
+        uri: MLflow tracking server or database; None: the environment's MLFLOW_TRACKING_URI, else a local SQLite file.
+        experiment: MLflow experiment; made where it does not exist.
+        run_name: shown in MLflow; None: the name of the gin file and the policy.
+        tags: more tags for the run.
+        rollouts_every: steps between tables of sampled rollouts.
+        rollouts_per_table: completions in each of them, spread over the domains.
+    """
+
+    uri: str | None = None
+    experiment: str = "recap"
+    run_name: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    rollouts_every: int = 20
+    rollouts_per_table: int = 16
+
+    @property
+    def resolved_uri(self) -> str:
+        return self.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+class Tracker:
+    """One MLflow run. Metrics are buffered and written a batch at a time, so that logging costs a step nothing.
+
+    Args:
+        settings: where.
+        run_name: shown in MLflow.
+        run_id: of a run to go on with; None starts a new one.
+        from_step: with `run_id`: metrics of later steps are expected to be logged again.
+        enabled: false on every process but the main one: then nothing is logged.
+    """
+
+    def __init__(self, settings: Tracking, run_name: str, *, run_id: str | None = None, enabled: bool = True) -> None:
+        self.settings = settings
+        self.enabled = enabled
+        self.run_id = run_id
+        self._buffer: list[Any] = []
+        self._flushed_at = time.monotonic()
+        self.seconds = 0.0  # spent here, to show what logging costs
+        if not enabled:
+            return
+        from mlflow import MlflowClient
+
+        uri = settings.resolved_uri
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        self.client = MlflowClient(tracking_uri=uri)
+        if run_id is None:
+            run = self.client.create_run(_experiment_id(self.client, settings), run_name=run_name)
+            self.run_id = run.info.run_id
+        else:
+            self.client.update_run(run_id, status="RUNNING")
+
+    def describe(self, parameters: Mapping[str, Any], operative_config: str) -> None:
+        """Logs what the run is made of: parameters, gin configuration, environment and revision."""
+        if not self.enabled:
+            return
+        from mlflow.entities import Param, RunTag
+
+        tags = {**source_tags(), **self.settings.tags}
+        params = [Param(name, str(value)[:6000]) for name, value in parameters.items()]
+        self.client.log_batch(self.run_id, params=params, tags=[RunTag(name, value) for name, value in tags.items()])
+        self.client.log_text(self.run_id, operative_config, "operative_config.gin")
+        self.client.log_text(self.run_id, json.dumps(environment(), indent=2), "environment.json")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of one step; values that are not finite are left out, as MLflow's charts cannot show them."""
+        if not self.enabled:
+            return
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        self._buffer += [
+            Metric(name, float(value), now, step) for name, value in metrics.items() if math.isfinite(value)
+        ]
+        if len(self._buffer) >= MAX_METRICS_PER_CALL or time.monotonic() - self._flushed_at > FLUSH_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.enabled:
+            return
+        started = time.monotonic()
+        while self._buffer:
+            self.client.log_batch(self.run_id, metrics=self._buffer[:MAX_METRICS_PER_CALL], synchronous=True)
+            del self._buffer[:MAX_METRICS_PER_CALL]
+        self._flushed_at = time.monotonic()
+        self.seconds += self._flushed_at - started
+
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds rows to the table of sampled rollouts (`rollouts.json`); every row has the same columns."""
+        if not self.enabled or not rows:
+            return
+        started = time.monotonic()
+        columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in rows[0]}
+        self.client.log_table(self.run_id, columns, "rollouts.json")
+        self.seconds += time.monotonic() - started
+
+    def finish(self, status: str) -> None:
+        """Closes the run as FINISHED, FAILED or KILLED."""
+        if self.enabled:
+            self.flush()
+            self.client.set_terminated(self.run_id, status=status)
+
+
+def _experiment_id(client: Any, settings: Tracking) -> str:
+    """The MLflow experiment's id; a new one in a local database keeps its artifacts beside the database."""
+    found = client.get_experiment_by_name(settings.experiment)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None
+    if settings.resolved_uri.startswith("sqlite:///"):
+        database = Path(settings.resolved_uri.removeprefix("sqlite:///")).resolve()
+        location = (database.parent / "artifacts" / settings.experiment).as_uri()
+    return str(client.create_experiment(settings.experiment, artifact_location=location))
+
+
+def source_tags() -> dict[str, str]:
+    """The git revision of the working directory, where there is one."""
+    revision = _git("rev-parse", "HEAD")
+    if revision is None:
+        return {}
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return {"mlflow.source.git.commit": revision, "git.dirty": str(bool(changed)).lower()}
+
+
+def environment() -> dict[str, Any]:
+    """Python, machine, accelerator and the version of every installed package."""
+    import torch
+
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    packages = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "devices": devices,
+        "git": source_tags(),
+        "packages": dict(sorted(packages.items(), key=lambda item: str(item[0]).lower())),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

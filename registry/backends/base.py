@@ -1,0 +1,181 @@
+"""The contract of a model backend, and what it hands to the engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.example import Example, Size
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+class Backend(ABC):
+    """Loads a model and its processor; cheap to construct, so that `recap check` loads nothing."""
+
+    @abstractmethod
+    def load(self) -> LoadedModel:
+        """Loads the weights.
+
+        Raises:
+            ValueError: the model cannot be had; the message says what to install, set or correct.
+        """
+
+    @property
+    @abstractmethod
+    def sees_images(self) -> bool | None:
+        """Whether prompts may hold images; None where only the checkpoint can tell."""
+
+    def check(self) -> None:
+        """Raises ValueError for what can be found wrong without loading the weights, e.g. a missing directory."""
+
+
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """P prompts as tensors, padded on the left.
+
+    Attributes:
+        inputs: keyword arguments of the model's forward: ``input_ids`` and ``attention_mask`` [P, L], and whatever its
+            vision tower takes.
+        position_ids: [P, L], or [3, P, L] for models with multimodal rotary positions.
+        next_position: [P], the position of each prompt's first completion token.
+        processed_sizes: (width, height) of the first image of each prompt as the model sees it; None without an image.
+    """
+
+    inputs: dict[str, Tensor]
+    position_ids: Tensor
+    next_position: Tensor
+    processed_sizes: list[Size | None]
+
+    @property
+    def attention_mask(self) -> Tensor:
+        return self.inputs["attention_mask"]
+
+    def __len__(self) -> int:
+        return int(self.attention_mask.shape[0])
+
+
+@dataclass
+class LoadedModel:
+    """A model with the few things that the engine must know of it; nothing else asks for the model's family.
+
+    Attributes:
+        model: any causal or image-text-to-text model of transformers.
+        processor: its tokenizer, or its processor where it sees images.
+        forbidden_token_ids: never sampled and given no probability: placeholders of images and videos, which would ask
+            the next forward for pictures that do not exist.
+        description: what was loaded, for the log.
+    """
+
+    model: PreTrainedModel
+    processor: Any
+    description: str
+    forbidden_token_ids: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        config = self.model.config
+        names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+        found = {getattr(config, name, None) for name in names} - {None}
+        self.forbidden_token_ids = sorted(found | set(self.forbidden_token_ids))
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        ends = {self.tokenizer.eos_token_id}
+        generation_config = getattr(self.model, "generation_config", None)
+        configured = getattr(generation_config, "eos_token_id", None)
+        ends |= set(configured if isinstance(configured, list) else [configured])
+        self.eos_token_ids: list[int] = sorted(ends - {None})
+
+    @property
+    def tokenizer(self) -> Any:
+        return getattr(self.processor, "tokenizer", self.processor)
+
+    @property
+    def sees_images(self) -> bool:
+        return hasattr(self.processor, "image_processor")
+
+    @property
+    def pad_token_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+    def chat(self, prompt: str, num_images: int) -> str:
+        """The prompt in the model's chat format, up to where the completion starts; images come before the text."""
+        if not getattr(self.processor, "chat_template", None):
+            return prompt
+        content: str | list[dict[str, str]] = prompt
+        if self.sees_images:
+            content = [{"type": "image"}] * num_images + [{"type": "text", "text": prompt}]
+        messages = [{"role": "user", "content": content}]
+        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return str(text)
+
+    def encode(self, prompts: Sequence[str], examples: Sequence[Example], device: torch.device) -> EncodedPrompts:
+        """Prompts and the images of their examples as tensors on `device`.
+
+        Raises:
+            ValueError: images for a model that cannot see.
+        """
+        images = [image for example in examples for image in example.images]
+        texts = [self.chat(prompt, len(example.images)) for prompt, example in zip(prompts, examples, strict=True)]
+        arguments: dict[str, Any] = {"text": texts, "padding": True, "padding_side": "left", "return_tensors": "pt"}
+        if images and not self.sees_images:
+            raise ValueError(
+                f"{self.description} cannot see, but example {examples[0].id!r} has images; drop the domain or take a"
+                " vision-language model"
+            )
+        if images:
+            arguments["images"] = images
+        if getattr(self.processor, "chat_template", None):
+            arguments["add_special_tokens"] = False  # the chat template has written them
+        inputs = {name: value.to(device) for name, value in self.processor(**arguments).items()}
+        sizes = iter(self._processed_sizes(inputs))
+        processed_sizes: list[Size | None] = []
+        for example in examples:
+            own = [next(sizes, None) for _ in example.images]
+            processed_sizes.append(own[0] if own else None)
+        positions, following = self._positions(inputs)
+        inputs.pop("mm_token_type_ids", None)  # only needed for the positions
+        return EncodedPrompts(inputs, positions, following, processed_sizes)
+
+    def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of completions to imitate, ended by the model's end token."""
+        encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
+
+    def decode(self, token_ids: Sequence[Sequence[int]]) -> list[str]:
+        """Texts of completions, without special tokens."""
+        return list(self.tokenizer.batch_decode(token_ids, skip_special_tokens=True))
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Writes a directory that `from_pretrained` loads."""
+        self.model.save_pretrained(directory)
+        self.processor.save_pretrained(directory)
+
+    def _processed_sizes(self, inputs: dict[str, Tensor]) -> list[Size]:
+        if "image_grid_thw" not in inputs:
+            return []
+        patch = self.model.config.vision_config.patch_size
+        return [(int(width) * patch, int(height) * patch) for _, height, width in inputs["image_grid_thw"].tolist()]
+
+    def _positions(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Position ids of the prompts, and the position at which each completion starts."""
+        mask = inputs["attention_mask"]
+        multimodal_rope = getattr(self.model.base_model, "get_rope_index", None)
+        if multimodal_rope is None or "image_grid_thw" not in inputs:
+            positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+            return positions, positions[:, -1] + 1
+        types = inputs.get("mm_token_type_ids")
+        if types is None:
+            types = (inputs["input_ids"] == self.model.config.image_token_id).int()
+        positions, _ = multimodal_rope(
+            inputs["input_ids"],
+            mm_token_type_ids=types,
+            image_grid_thw=inputs["image_grid_thw"],
+            attention_mask=mask,
+        )
+        return positions, positions.amax(dim=(0, 2)) + 1
