@@ -32,8 +32,9 @@ MISSING_SKLEARN = (
 class Reading(SyntheticSource):
     """Asks for the text in a picture: three to five printed characters, or two to four handwritten digits.
 
-    The handwriting is real: scikit-learn's copy of the digits of the UCI machine learning repository, 1797 images of
-    8 × 8 pixels by 43 people. A tenth of those images, and a tenth of the printed texts, occur in held-out examples only.
+    The handwriting is real: scikit-learn's `load_digits`, a copy of the test set of the UCI handwritten digits, 1797
+    images of 8 × 8 pixels by 13 people. A tenth of those images, and a tenth of the printed texts, occur in held-out
+    examples only; the writers are the same.
 
     Args:
         seed: seeds what is invented; >= 0.

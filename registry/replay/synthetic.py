@@ -1,4 +1,4 @@
-"""What sources that invent their examples have in common: a generator per position, and two splits that share nothing."""
+"""What sources that invent examples have in common: a generator per position, and two splits without overlap."""
 
 from __future__ import annotations
 
