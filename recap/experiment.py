@@ -11,7 +11,7 @@ from typing import Literal
 import gin
 
 from recap.checkpoint import Checkpoints
-from recap.domains import Domain
+from recap.domains import Domain, describe
 from recap.evaluation import Capability
 from recap.mixtures import Mixture, Uniform
 from recap.objectives import GRPO, Objective, ObjectiveScope, WeightsActOn, collect_objectives
@@ -44,7 +44,7 @@ class Experiment:
         capabilities: what is evaluated on held-out examples.
         evaluate_every: steps between evaluations; None: only before and after.
         max_skipped_steps: the run stops after this many steps in a row with a loss, gradient or reward that is not finite.
-        mixed_precision: 'no', 'bf16' or 'fp16'.
+        mixed_precision: 'no' or 'bf16'.
         seed: of rollouts and of whatever the model draws at random; sources have seeds of their own.
 
     Raises:
@@ -70,7 +70,7 @@ class Experiment:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     tracking: Tracking = field(default_factory=Tracking)
     max_skipped_steps: int = 5
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Literal["no", "bf16"] = "no"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class Experiment:
             "objective_scope": ("shared", "per_domain"),
             "weights_act_on": ("loss", "advantage", "reward"),
             "signal": ("reward", "shortfall", "loss"),
-            "mixed_precision": ("no", "bf16", "fp16"),
+            "mixed_precision": ("no", "bf16"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -109,6 +109,22 @@ class Experiment:
             objective.name: "loss" if objective.supervised else self.signal for objective in self.objectives
         }
         return self.reweighting(kinds)
+
+    def parameters(self) -> dict[str, str]:
+        """The settings that runs are compared by, flat, for MLflow."""
+        policy = self.build_reweighting()
+        flat = {
+            "reweighting": describe(type(policy)),
+            "domains": ", ".join(domain.name for domain in self.domains),
+            "objectives": ", ".join(objective.name for objective in self.objectives),
+            "mixture": describe(self.mixture),
+        }
+        for name in ("steps", "prompts_per_step", "accumulation_steps", "objective_scope", "weights_act_on", "signal",
+                     "mixed_precision", "seed"):
+            flat[name] = getattr(self, name)
+        for name in ("rollout", "grpo", "optimizer"):
+            flat |= {f"{name}.{key}": value for key, value in vars(getattr(self, name)).items()}
+        return {name: str(value) for name, value in flat.items()}
 
     def check(self) -> None:
         """Raises ValueError for what sources and model can find wrong without loading everything."""

@@ -1,0 +1,159 @@
+"""The `recap` command."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from registry import FAMILIES, RegistryError, load_entry_points, load_plugin
+from registry.core import Entry, Registry, near_matches
+
+app = typer.Typer(
+    help="RL post-training that keeps what the model could do before.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+FileArgument = Annotated[Path, typer.Argument(help="experiment file, e.g. experiments/quickstart.gin")]
+BindingOption = Annotated[
+    list[str], typer.Option("-b", "--bind", help="a binding that wins over the file's, e.g. 'train.steps = 5'; repeatable")
+]
+PluginOption = Annotated[
+    list[str], typer.Option("--plugin", help="a Python file that registers parts of your own; repeatable")
+]
+
+
+@app.command(
+    epilog="Example:  recap train experiments/quickstart.gin -b 'train.reweighting = @reweighting.uniform'"
+)
+def train(
+    file: FileArgument,
+    bind: BindingOption = [],  # noqa: B006  typer reads the default
+    plugin: PluginOption = [],  # noqa: B006
+    output: Annotated[
+        Path | None, typer.Option(help="run directory for checkpoints and model; default runs/NAME-TIME")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="run directory or checkpoint to go on from")] = None,
+) -> None:
+    """Trains an experiment. Start it on several devices with `accelerate launch -m recap train FILE`."""
+    from recap.config import ConfigError, load_config
+
+    try:
+        config = load_config(file, bind, plugin)
+        config.experiment.check()
+    except (ConfigError, ValueError) as error:
+        _fail(error)
+    from recap.launch import run_name, shared_run_directory
+    from recap.run import Run, TrainingStopped
+
+    name = run_name(config.experiment, file)
+    directory = resume if resume and resume.name[:11] != "checkpoint-" else resume.parent if resume else output
+    directory = directory or shared_run_directory(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        Run(config.experiment, directory, name=name, operative_config=config.operative, resume=resume).execute()
+    except KeyboardInterrupt:
+        print(f"stopped; go on with: recap train {file} --resume {directory}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except (ValueError, TrainingStopped) as error:
+        _fail(error)
+
+
+@app.command(epilog="Example:  recap check experiments/paper/hybrid_recap.gin")
+def check(
+    file: FileArgument,
+    bind: BindingOption = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Validates an experiment in seconds, without loading a model, and shows what it would do."""
+    from recap.config import ConfigError, load_config
+    from recap.describe import experiment_table
+
+    try:
+        config = load_config(file, bind, plugin)
+        config.experiment.check()
+    except (ConfigError, ValueError) as error:
+        _fail(error)
+    console = Console(soft_wrap=True)
+    console.print(experiment_table(config.experiment))
+    console.print(config.operative, highlight=False, markup=False)
+    for name in config.unused:
+        console.print(f"note: {name} is bound, but nothing asks for it", highlight=False, markup=False)
+    console.print(f"{file}: valid", highlight=False)
+
+
+@app.command("list", epilog="Example:  recap list reweighting")
+def list_parts(
+    family: Annotated[str | None, typer.Argument(help="verifiers, replay, reweighting or backends; default all")] = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Lists the registered parts with what they do and their parameters."""
+    _load_plugins(plugin)
+    console = Console(soft_wrap=True)
+    for registry in [_family(family)] if family else FAMILIES:
+        console.print(f"[bold]{registry.gin_module}[/bold]", highlight=False)
+        for entry in registry.entries():
+            parameters = ", ".join(_parameters(entry))
+            console.print(f"  {entry.name}({parameters})", highlight=False, markup=False)
+            console.print(f"      {entry.summary}", highlight=False, markup=False)
+
+
+@app.command(epilog="Example:  recap describe reweighting recap")
+def describe(
+    family: Annotated[str, typer.Argument(help="verifiers, replay, reweighting or backends")],
+    name: Annotated[str, typer.Argument(help="a name from `recap list`")],
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Shows one part: documentation, parameters with defaults, where it is defined; of a source also three examples."""
+    from recap.describe import describe_part
+
+    _load_plugins(plugin)
+    registry = _family(family)
+    try:
+        entry = registry.get(name)
+    except RegistryError as error:
+        _fail(error)
+    Console(soft_wrap=True).print(describe_part(registry, entry), highlight=False, markup=False)
+
+
+def main() -> None:
+    """Entry point of the `recap` command."""
+    app()
+
+
+def _load_plugins(plugins: list[str]) -> None:
+    try:
+        load_entry_points()
+        for plugin in plugins:
+            load_plugin(plugin)
+    except (RegistryError, FileNotFoundError) as error:
+        _fail(error)
+
+
+def _family(name: str) -> Registry:
+    families = {registry.gin_module: registry for registry in FAMILIES}
+    if name not in families:
+        near = near_matches(name, families)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        _fail(ValueError(f"no family {name!r}{hint} (families: {', '.join(families)})"))
+    return families[name]
+
+
+def _parameters(entry: Entry) -> list[str]:
+    hidden = ("self", "objectives")
+    return [
+        str(parameter).split(":")[0] if parameter.default is parameter.empty else f"{name}={parameter.default!r}"
+        for name, parameter in entry.signature.parameters.items()
+        if name not in hidden
+    ]
+
+
+def _fail(error: Exception) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+    raise typer.Exit(2)
