@@ -10,7 +10,12 @@
 Importing this package is cheap: built-ins are imported at the first look-up, and torch only when a model is loaded.
 """
 
+import importlib
+
 from registry.core import Registry, RegistryError, load_entry_points, load_plugin
+
+# Importing a subpackage binds its name here, once: this one has to come before the family of that name.
+importlib.import_module("registry.verifiers")
 
 verifiers = Registry(
     "verifier",

@@ -1,0 +1,55 @@
+"""Reads `<think>` and `<answer>` tags by searching for fixed strings: linear time, whatever a model babbles."""
+
+from __future__ import annotations
+
+import re
+
+THINK, END_THINK = "<think>", "</think>"
+ANSWER, END_ANSWER = "<answer>", "</answer>"
+
+_THOUGHT_TO_ANSWER = re.compile(rf"{END_THINK}\s*{ANSWER}")
+
+
+def answer_text(completion: str) -> str | None:
+    """Text of the last complete `<answer>...</answer>`; None where there is none.
+
+    >>> answer_text("<think>2 + 2</think><answer> 4 </answer>")
+    ' 4 '
+    >>> answer_text("<answer>3</answer> no: <answer>4</answer>")
+    '4'
+    >>> answer_text("4") is None
+    True
+    """
+    start = completion.rfind(ANSWER, 0, max(0, completion.rfind(END_ANSWER)))
+    if start < 0:
+        return None
+    start += len(ANSWER)
+    return completion[start : completion.find(END_ANSWER, start)]
+
+
+def is_answer(completion: str, strict: bool = True) -> bool:
+    """Whether the whole completion, outer white space aside, is `<answer>...</answer>`.
+
+    Args:
+        strict: each tag exactly once; otherwise the same tags may also stand inside.
+    """
+    text = completion.strip()
+    return text.startswith(ANSWER) and text.endswith(END_ANSWER) and (not strict or _once(text, ANSWER, END_ANSWER))
+
+
+def is_thought_and_answer(completion: str, strict: bool = True) -> bool:
+    """Whether the whole completion, outer white space aside, is `<think>...</think> <answer>...</answer>`.
+
+    Args:
+        strict: each tag exactly once; otherwise the same tags may also stand inside.
+    """
+    text = completion.strip()
+    if not (text.startswith(THINK) and text.endswith(END_ANSWER)):
+        return False
+    if strict and not _once(text, THINK, END_THINK, ANSWER, END_ANSWER):
+        return False
+    return _THOUGHT_TO_ANSWER.search(text, len(THINK), len(text) - len(END_ANSWER)) is not None
+
+
+def _once(text: str, *tags: str) -> bool:
+    return all(text.count(tag) == 1 for tag in tags)
