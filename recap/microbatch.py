@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recap.domains import Domain
 from recap.objectives import Objective, ObjectiveScope, objective_name
-from recap.rewards import RewardWorkers, ScoreRequest
+from recap.rewards import RewardWorkers, ScoreRequest, ScoreResult
 from recap.rollout import Prompt, Rollout
 from registry.backends.base import EncodedPrompts, LoadedModel
 
@@ -55,8 +55,11 @@ def reward_tables(
     objectives: Sequence[Objective],
     scope: ObjectiveScope,
     device: torch.device,
-) -> list[RewardTable]:
-    """Judges all rollouts of a step in one go, so that slow verifiers run side by side."""
+) -> tuple[list[RewardTable], ScoreResult]:
+    """Judges all rollouts of a step in one go, so that slow verifiers run side by side.
+
+    Returns: a table per rollout, and what the verifiers failed on.
+    """
     columns = {objective.name: k for k, objective in enumerate(objectives)}
     places: list[tuple[int, int, int, int]] = []  # rollout, prompt, completion, objective
     requests: list[ScoreRequest] = []
@@ -67,19 +70,20 @@ def reward_tables(
             for local, verifier in prompt.domain.verifiers.items():
                 places.append((r, p, g, columns[objective_name(prompt.domain.name, local, scope)]))
                 requests.append(ScoreRequest(verifier, completion, prompt.example))
-    scores = workers.score(requests).rewards
+    result = workers.score(requests)
 
     shapes = [(len(rollout.prompts), rollout.group_size, len(objectives)) for rollout in rollouts]
     rewards = [torch.zeros(shape) for shape in shapes]
     applies = [torch.zeros(shape, dtype=torch.bool) for shape in shapes]
-    for (r, p, g, k), score in zip(places, scores, strict=True):
+    for (r, p, g, k), score in zip(places, result.rewards, strict=True):
         if score is not None:
             rewards[r][p, g, k] = score
             applies[r][p, g, k] = True
-    return [
+    tables = [
         RewardTable(reward.to(device), applied.to(device), domain_indices(rollout.prompts, domains, device))
         for reward, applied, rollout in zip(rewards, applies, rollouts, strict=True)
     ]
+    return tables, result
 
 
 def supervised_batch(

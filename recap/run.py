@@ -59,6 +59,7 @@ class Run:
 
         Raises:
             TrainingStopped: too many steps in a row were not finite.
+            ValueError: a source or a process that has nothing to train on.
             KeyboardInterrupt: asked to stop; a checkpoint was written and the MLflow run closed as KILLED.
         """
         experiment, trainer, status = self.experiment, self.trainer, "FAILED"
@@ -141,7 +142,10 @@ class Run:
 
     def _log(self, result: StepResult) -> None:
         step, tracking = self.trainer.step_number, self.experiment.tracking
-        self.tracker.log(step, result.metrics)
+        skipped = [float(domain.source.malformed.total()) for domain in self.trainer.domains]
+        skipped = self.accelerator.reduce(torch.tensor(skipped, device=self.accelerator.device)).tolist()
+        malformed = {f"malformed/{d.name}": count for d, count in zip(self.trainer.domains, skipped, strict=True) if count}
+        self.tracker.log(step, result.metrics | malformed)
         if step == 1 or _due(tracking.rollouts_every, step) or step == self.experiment.steps:
             self.tracker.table(rollout_rows(result.batch, self.trainer, step)[: tracking.rollouts_per_table])
 
@@ -178,7 +182,6 @@ class Run:
             if malformed:
                 shown = "; ".join(f"{reason} (x {count})" for reason, count in malformed.most_common(3))
                 progress.say(f"{domain.name}: skipped {malformed.total()} malformed examples: {shown}")
-            self.tracker.log(self.trainer.step_number, {f"malformed/{domain.name}": float(malformed.total())})
 
 
 def _due(every: int | None, step: int) -> bool:

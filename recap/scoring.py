@@ -88,5 +88,6 @@ def log_probabilities(logits: Tensor, forbidden_token_ids: list[int], temperatur
     if temperature != 1.0:
         logits = logits / temperature
     if forbidden_token_ids:
-        logits[..., forbidden_token_ids] = -torch.inf
+        forbidden = torch.tensor(forbidden_token_ids, device=logits.device)
+        logits = logits.index_fill(-1, forbidden, -torch.inf)
     return torch.log_softmax(logits, dim=-1)

@@ -21,6 +21,7 @@ from torch import Tensor
 from recap.experiment import Experiment
 from recap.microbatch import RewardTable, SupervisedBatch, reward_tables, supervised_batch
 from recap.objectives import StepCounts, mean_losses, reinforcement_loss, supervised_loss, weight_vector
+from recap.rewards import ScoreResult
 from recap.rollout import Prompt, Rollout, roll_out
 from recap.scoring import Scorer
 
@@ -32,6 +33,7 @@ class Batch:
     rollouts: list[Rollout]
     rewards: list[RewardTable]
     supervised: list[SupervisedBatch]
+    verified: ScoreResult
 
 
 @dataclass
@@ -153,11 +155,9 @@ class Trainer:
         """Rewards of every completion, and the targets of the supervised prompts."""
         layout = (self.domains, self.objectives, self.experiment.objective_scope, self.accelerator.device)
         imitated = self.micro_batches([prompt for prompt in prompts if prompt.domain.supervised])
-        return Batch(
-            rollouts,
-            reward_tables(rollouts, self.experiment.rewards, *layout),
-            [supervised_batch(self.loaded, micro_batch, *layout) for micro_batch in imitated],
-        )
+        tables, verified = reward_tables(rollouts, self.experiment.rewards, *layout)
+        targets = [supervised_batch(self.loaded, micro_batch, *layout) for micro_batch in imitated]
+        return Batch(rollouts, tables, targets, verified)
 
     def count(self, batch: Batch) -> tuple[StepCounts, dict[str, float]]:
         """Over all processes: the units of every (domain, objective), and the mean reward of every objective."""
@@ -190,7 +190,8 @@ class Trainer:
         """
         lam = weight_vector(weights, self.objectives, self.accelerator.device)
         sums = torch.zeros_like(counts.units)
-        totals = torch.zeros(5, device=self.accelerator.device)
+        failures = (batch.verified.faults.total(), batch.verified.timeouts.total())
+        totals = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, *failures], device=self.accelerator.device)
         passes = [*zip(batch.rollouts, batch.rewards, strict=True), *((item, None) for item in batch.supervised)]
         if not passes:
             raise ValueError(
@@ -203,7 +204,7 @@ class Trainer:
                 if isinstance(item, Rollout):
                     assert table is not None
                     loss, part, statistics = self._reinforcement_pass(item, table, lam, counts)
-                    totals += statistics
+                    totals[:5] += statistics
                 else:
                     scores = self.scorer(item.encoded, item.target_ids, item.mask)
                     loss, part = supervised_loss(
@@ -219,11 +220,12 @@ class Trainer:
                 # Data-parallel wrappers average the gradients of the processes; ours are shares of a sum.
                 self.accelerator.backward(loss * self.accelerator.num_processes)
         losses = mean_losses(self.accelerator.reduce(sums), counts)
-        entropy, kl, truncated, sequences, tokens = self.accelerator.reduce(totals).tolist()
+        entropy, kl, truncated, sequences, tokens, faults, timeouts = self.accelerator.reduce(totals).tolist()
         metrics = {f"loss/{objective.name}": float(losses[k]) for k, objective in enumerate(self.objectives)}
         metrics |= {"loss": float((lam * losses).mean()), "completion_tokens": tokens}
         if sequences:
             metrics |= {"entropy": entropy / sequences, "truncated": truncated / sequences}
+            metrics |= {"verifier_faults": faults, "verifier_timeouts": timeouts}
             if self.reference is not None:
                 metrics["kl"] = kl / sequences
         return losses, metrics

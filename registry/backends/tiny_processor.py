@@ -20,6 +20,7 @@ VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 TURN, END, PAD, UNKNOWN = "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|unk|>"
 SPECIAL = (PAD, UNKNOWN, TURN, END, VISION_START, VISION_END, IMAGE, VIDEO)
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+MARKER = "tiny_processor.json"
 CHARACTERS = string.ascii_lowercase + string.digits + " +-*/=?.,:;!'()[]<>\n"
 
 # Qwen's chat format without the words for the roles: a character costs as much as a word costs a big model.
@@ -71,7 +72,13 @@ class TinyProcessor:
             Qwen2VLImageProcessorPil.from_pretrained(str(directory)),
         )
 
+    @staticmethod
+    def wrote(directory: str | Path) -> bool:
+        """Whether a directory holds a processor of this class."""
+        return (Path(directory) / MARKER).is_file()
+
     def save_pretrained(self, directory: str | Path) -> None:
+        (Path(directory) / MARKER).write_text('{"processor_class": "TinyProcessor"}\n')
         self.tokenizer.save_pretrained(str(directory))
         self.image_processor.save_pretrained(str(directory))
 

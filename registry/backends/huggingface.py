@@ -1,0 +1,103 @@
+"""Any causal or image-text-to-text model that transformers loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from registry import model_backends
+from registry.backends.base import Backend, LoadedModel
+
+
+@model_backends.register("huggingface")
+class HuggingFace(Backend):
+    """A causal LM or image-text-to-text model from the Hugging Face Hub or a local directory.
+
+    Args:
+        path: Hub id or directory, e.g. ``Qwen/Qwen2.5-VL-7B-Instruct``.
+        revision: branch, tag or commit on the Hub.
+        dtype: of the weights: 'auto' (as published), 'float32', 'bfloat16'. Under mixed precision take float32.
+        attention: 'sdpa', 'flash_attention_2', 'eager'; None leaves the choice to transformers.
+        max_pixels: pixels that an image is shrunk to (the paper: 401,408); None: the processor's own limit.
+        freeze_vision: whether the vision tower stays as it is (the paper trains it).
+    """
+
+    def __init__(
+        self,
+        path: str,
+        revision: str | None = None,
+        dtype: str = "auto",
+        attention: str | None = None,
+        max_pixels: int | None = None,
+        freeze_vision: bool = False,
+    ) -> None:
+        if not path:
+            raise ValueError("backends.huggingface.path is empty: give a Hub id or a directory")
+        if dtype not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"backends.huggingface.dtype must be 'auto', 'float32' or 'bfloat16'; it is {dtype!r}")
+        self.path = path
+        self.revision = revision
+        self.dtype = dtype
+        self.attention = attention
+        self.max_pixels = max_pixels
+        self.freeze_vision = freeze_vision
+
+    @property
+    def sees_images(self) -> bool | None:
+        return None
+
+    def check(self) -> None:
+        looks_local = self.path.startswith((".", "/", "~")) or self.path.count("/") > 1
+        if looks_local and not (Path(self.path).expanduser() / "config.json").is_file():
+            raise ValueError(f"backends.huggingface.path: no model directory {self.path!r} (no config.json in it)")
+
+    def load(self) -> LoadedModel:
+        import transformers
+
+        self.check()
+        path = str(Path(self.path).expanduser()) if Path(self.path).expanduser().is_dir() else self.path
+        try:
+            config = transformers.AutoConfig.from_pretrained(path, revision=self.revision)
+        except OSError as error:
+            raise ValueError(f"backends.huggingface.path: cannot load {self.path!r}: {error}") from error
+        sees = type(config) in transformers.AutoModelForImageTextToText._model_mapping
+        kind = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+        options: dict[str, Any] = {"revision": self.revision, "dtype": self.dtype}
+        if self.attention:
+            options["attn_implementation"] = self.attention
+        model = kind.from_pretrained(path, **options)
+        processor = _load_processor(path, self.revision) if sees else _load_tokenizer(path, self.revision)
+        if self.max_pixels is not None and hasattr(processor, "image_processor"):
+            processor.image_processor.size["longest_edge"] = self.max_pixels
+        if self.freeze_vision:
+            _freeze_vision(model)
+        return LoadedModel(model, processor, self.path)
+
+
+def _load_tokenizer(path: str, revision: str | None) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path, revision=revision)
+
+
+def _load_processor(path: str, revision: str | None) -> Any:
+    """The checkpoint's processor; a model saved from the built-in tiny one has a processor of its own."""
+    from registry.backends.tiny_processor import TinyProcessor
+    from transformers import AutoProcessor
+
+    if TinyProcessor.wrote(path):
+        return TinyProcessor.from_pretrained(path)
+    try:
+        return AutoProcessor.from_pretrained(path, revision=revision)
+    except ImportError as error:
+        raise ValueError(
+            f"the processor of {path!r} needs a package that is missing ({error});"
+            ' for real vision-language checkpoints: pip install "recap-rlvr[vision]"'
+        ) from error
+
+
+def _freeze_vision(model: Any) -> None:
+    visual = getattr(model.base_model, "visual", None) or getattr(model.base_model, "vision_tower", None)
+    if visual is None:
+        raise ValueError("backends.huggingface.freeze_vision: this model has no vision tower that could be found")
+    visual.requires_grad_(False)

