@@ -14,6 +14,7 @@ from registry.verifiers.matching import (
     read_reference_number,
     same_number,
     same_text,
+    tidy,
 )
 from registry.verifiers.symbolic import is_expression, same_expression
 from registry.verifiers.tags import answer_text
@@ -58,12 +59,12 @@ class Accuracy(Verifier):
         decided = self.shortcut(completion, example)
         if decided is not UNDECIDED:
             return decided
-        answer = answer_text(completion) or ""
+        answer = tidy(answer_text(completion) or "")
         right = _option(example)
         if right is None:
-            return float(same_expression(answer, example.answer))
+            return float(same_expression(answer, tidy(example.answer)))
         options = {i: choice for i, choice in enumerate(example.choices) if is_expression(choice)}
-        return float([i for i, choice in options.items() if same_expression(answer, choice)] == [right])
+        return float([i for i, choice in options.items() if same_expression(answer, tidy(choice))] == [right])
 
     def shortcut(self, completion: str, example: Example) -> float | Undecided:
         if not example.answer.strip():

@@ -24,7 +24,7 @@ def is_expression(text: str) -> bool:
 
 
 def same_expression(answer: str, reference: str) -> bool:
-    """Whether math-verify finds the last expression of an answer equal to the reference.
+    """Whether math-verify finds the last expression of an answer equal to the reference; give both `tidy`.
 
     Its own time-outs are switched off: they use SIGALRM, which works in the main thread alone and not in C code.
     """

@@ -71,7 +71,19 @@ def test_numbers(reference: str, right: list[str], wrong: list[str]) -> None:
 @pytest.mark.parametrize(
     ("reference", "right", "wrong"),
     [
-        (r"2\sqrt{3}", [r"\sqrt{12}", r"$2\sqrt3$", "2√3", "sqrt(12)", r"it is $\sqrt{12}$"], ["2", "3", r"3\sqrt{2}"]),
+        (
+            r"2\sqrt{3}",
+            [
+                r"\sqrt{12}",
+                r"$2\sqrt3$",
+                r"2\sqrt{3}.",
+                r"**\boxed{\sqrt{12}}**",
+                "2√3",
+                "sqrt(12)",
+                r"it is $\sqrt{12}$",
+            ],
+            ["2", "3", r"3\sqrt{2}"],
+        ),
         ("x^2 + 1", ["1 + x^2", "$x^2+1$", "x²+1"], ["x^2", "2x + 1"]),
         (r"\frac{\pi}{2}", ["pi/2", "π/2", r"$\pi/2$"], ["1.57", "2"]),
         ("(1, 2)", ["(1,2)", "$(1, 2)$"], ["(2, 1)", "1"]),

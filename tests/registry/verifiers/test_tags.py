@@ -16,7 +16,7 @@ LONG = 100_000
 def test_the_family_keeps_its_name_although_a_package_has_the_same() -> None:
     importlib.import_module("registry.verifiers.tags")
     assert isinstance(registry.verifiers, Registry)
-    assert registry.verifiers.names() == ["accuracy", "answer_format", "iou", "thinking_format"]
+    assert {"accuracy", "answer_format", "iou", "thinking_format"} <= set(registry.verifiers.names())
 
 
 @pytest.mark.parametrize(
