@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,14 @@ def test_what_cannot_be_unpacked_is_a_fault(workers: RewardWorkers) -> None:
     result = workers.score(asked(hostile.CannotBeUnpacked(), "a") + asked(hostile.Commanded(), "give 1"))
     assert result.rewards == [0, 1]
     assert result.first_faults == [Fault("CannotBeUnpacked", "RuntimeError: lost", "sums/1")]
+
+
+def test_workers_that_cannot_start_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = types.ModuleType("recap_plugin_lost")
+    plugin.__file__ = "/no/such/file.py"
+    monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
+    with RewardWorkers(workers=1) as workers, pytest.raises(RuntimeError, match=r"cannot be started"):
+        workers.score(asked(hostile.Commanded(), "give 1"))
 
 
 def test_works_off_the_main_thread() -> None:
