@@ -1,0 +1,85 @@
+"""Boxes as tables write them -> ``[x1, y1, x2, y2]``."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from registry.example import BoxFrame, MalformedExample, Size
+
+BoxOrder = Literal["xyxy", "xywh"]
+"""Two corners, or the top left corner with width and height."""
+
+DECIMALS: dict[BoxFrame, int] = {"file": 2, "processed": 2, "fraction": 4}
+OVERHANG = 0.05  # of a side: how far an annotator's box may stick out of the picture
+
+
+def box_text(value: Any, order: BoxOrder, frame: BoxFrame, file_size: Size | None) -> str:
+    """One box as text, in the frame in which it was written.
+
+    Args:
+        value: four numbers, ``[{'Position': [...]}]``, or the text of either.
+        order: what the four numbers are.
+        frame: their frame; it is believed, but a box that cannot lie in such a frame is refused.
+        file_size: (width, height) of the picture as published, where known.
+
+    >>> box_text("[{'Position': [10, 20, 30.5, 40], 'Confidence': 1}]", "xyxy", "file", (64, 48))
+    '[10, 20, 30.5, 40]'
+    >>> box_text([10, 20, 30, 5], "xywh", "file", (64, 48))
+    '[10, 20, 40, 25]'
+
+    Raises:
+        MalformedExample: not one box, a box without area, or one outside its frame.
+    """
+    x1, y1, x2, y2 = _numbers(value)
+    if order == "xywh":
+        x2, y2 = x1 + x2, y1 + y2
+    shown = f"[{', '.join(_short(number, DECIMALS[frame]) for number in (x1, y1, x2, y2))}]"
+    if not (x1 < x2 and y1 < y2):
+        raise MalformedExample(f"box {shown} has no area (read as {order})")
+    if frame == "fraction" and not _inside((x1, y1, x2, y2), (1, 1)):
+        raise MalformedExample(f"box {shown} does not lie in the frame 'fraction', 0 to 1")
+    if frame == "file" and file_size is not None:
+        if x2 <= 1 and y2 <= 1:
+            raise MalformedExample(f"box {shown} lies in one pixel of the frame 'file': is its frame 'fraction'?")
+        if not _inside((x1, y1, x2, y2), file_size):
+            width, height = file_size
+            raise MalformedExample(f"box {shown} sticks out of the picture, {width}x{height}: is its frame 'file'?")
+    return shown
+
+
+def _inside(box: tuple[float, float, float, float], size: tuple[float, float]) -> bool:
+    margins = [OVERHANG * side for side in size]
+    return (
+        box[0] >= -margins[0]
+        and box[1] >= -margins[1]
+        and box[2] <= size[0] + margins[0]
+        and box[3] <= size[1] + margins[1]
+    )
+
+
+def _numbers(value: Any) -> list[float]:
+    box = value
+    if isinstance(box, str):
+        try:
+            box = ast.literal_eval(box.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise MalformedExample(f"answer {value[:80]!r} is not a box") from error
+    if isinstance(box, list | tuple) and len(box) == 1:
+        box = box[0]
+    if isinstance(box, Mapping):
+        box = box.get("Position")
+    if not isinstance(box, list | tuple) or len(box) != 4 or not all(_is_finite_number(number) for number in box):
+        raise MalformedExample(f"answer {str(value)[:80]!r} is not one box of four numbers")
+    return list(box)
+
+
+def _is_finite_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _short(number: float, decimals: int) -> str:
+    rounded = round(number, decimals)
+    return str(int(rounded) if rounded == int(rounded) else rounded)

@@ -1,0 +1,207 @@
+"""From the columns of a row to the fields of an example.
+
+row      {'problem': '<image>How many?', 'solution': '<answer>3</answer>', 'picture': b'...'}
+  |        columns = {'question': 'problem', 'answer': 'solution', 'image': 'picture'}
+fields   {'question': '<image>How many?', 'answer': '<answer>3</answer>', 'image': b'...'}
+  |        convert: what is particular to a dataset
+  |        the functions below: what is common to all
+Example  question 'How many?', answer '3'
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from registry.core import near_matches
+from registry.example import MalformedExample
+
+FIELDS = ("question", "answer", "image", "choices", "target", "id")
+"""What a row may give. `image` is one picture or a list; everything else is described in `registry.example.Example`."""
+
+METADATA = "metadata."
+"""A field ``metadata.type`` ends up as ``example.metadata['type']``."""
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+Columns = Mapping[str, str | Sequence[str]]
+"""Field -> column; a list of columns stands for the list of their values, without empty ones."""
+
+Fields = Mapping[str, Any]
+Converter = Callable[[Fields], Fields]
+
+
+class BuiltIn(NamedTuple):
+    """A converter that a gin file may call by name."""
+
+    function: Converter
+    reads: tuple[str, ...]  # fields that it cannot do without
+
+
+def plain(fields: Fields) -> Fields:
+    """The fields as they are."""
+    return fields
+
+
+def choice_index(fields: Fields) -> Fields:
+    """The answer is the number of the right choice, from 0, written as text: ``'2'`` for C. A number needs no help."""
+    try:
+        return {**fields, "answer": int(fields["answer"])}
+    except (TypeError, ValueError) as error:
+        raise MalformedExample(f"answer {fields['answer']!r} is not the number of a choice") from error
+
+
+def conversations(fields: Fields) -> Fields:
+    """One question and one answer: ``[{'from': 'human', 'value': ...}, {'from': 'gpt', 'value': ...}]``.
+
+    Where the answer comes with its reasoning, in ``<answer>`` tags after it, the whole turn is the target.
+    """
+    turns = fields["conversations"]
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        raise MalformedExample("conversations is not a list of turns {from, value}")
+    speakers = [turn.get("from") for turn in turns]
+    if speakers != ["human", "gpt"]:
+        raise MalformedExample(
+            f"conversations has the turns {', '.join(map(str, speakers)) or '(none)'}, not human, gpt"
+        )
+    reply = turns[1].get("value")
+    new = {"question": turns[0].get("value"), "answer": reply}
+    if isinstance(reply, str) and "<answer>" in reply and not reply.lstrip().startswith("<answer>"):
+        new["target"] = reply
+    return {**fields, **new}
+
+
+CONVERTERS = {
+    "plain": BuiltIn(plain, ("question", "answer")),
+    "choice_index": BuiltIn(choice_index, ("question", "answer", "choices")),
+    "conversations": BuiltIn(conversations, ("conversations",)),
+}
+
+
+def check_columns(columns: Columns | None, convert: str | Converter, source: str) -> None:
+    """Raises ValueError for an unknown converter, and for fields that it does not know or lacks."""
+    if callable(convert):
+        return
+    if convert not in CONVERTERS:
+        raise ValueError(
+            f"{source}: no converter {convert!r}{did_you_mean(convert, CONVERTERS)}\n"
+            f"  all: {', '.join(CONVERTERS)}; or a function of your own: @my_converter"
+        )
+    if columns is None:
+        return
+    reads = CONVERTERS[convert].reads
+    known = tuple(dict.fromkeys((*reads, *FIELDS)))
+    for field in columns:
+        if field not in known and not field.startswith(METADATA):
+            raise ValueError(
+                f"{source}: columns names a field {field!r}{did_you_mean(field, known)}\n"
+                f"  fields: {', '.join(known)}, {METADATA}*"
+            )
+    missing = [field for field in reads if field not in columns and not (field == "question" and "image" in columns)]
+    if missing:
+        raise ValueError(f"{source}: columns does not say which column holds {' and '.join(missing)}")
+
+
+def did_you_mean(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
+    near = near_matches(name, names)
+    return f"\n  did you mean: {', '.join(near)}?" if near else ""
+
+
+def rename(values: Mapping[str, Any], columns: Columns | None) -> dict[str, Any]:
+    """The fields of a row; without `columns` every column is a field under its own name."""
+    if columns is None:
+        return dict(values)
+    return {field: _gather(values, names) for field, names in columns.items()}
+
+
+def _gather(values: Mapping[str, Any], names: str | Sequence[str]) -> Any:
+    if isinstance(names, str):
+        return values.get(names)
+    return [value for value in map(values.get, names) if not _is_blank(value)]
+
+
+def _is_blank(value: Any) -> bool:
+    """MMBench writes a choice that is not there as the text ``nan``."""
+    return value is None or value in ("", "nan") or (isinstance(value, float) and math.isnan(value))
+
+
+def text(value: Any, field: str) -> str:
+    """A non-empty text, without the space around it. Raises: MalformedExample."""
+    if isinstance(value, int | float) and not (isinstance(value, float) and math.isnan(value)):
+        return str(value)
+    if not isinstance(value, str):
+        raise MalformedExample(
+            f"{field} is {'missing' if value is None else f'of type {type(value).__name__}, not text'}"
+        )
+    if not value.strip():
+        raise MalformedExample(f"{field} is empty")
+    return value.strip()
+
+
+def strip_markers(question: str) -> str:
+    """A question without the ``<image>`` markers around it: the processor puts its own.
+
+    >>> strip_markers("<image> <image>\\nWhat moved?")
+    'What moved?'
+    """
+    return re.sub(r"^(\s*<image>)+\s*|\s*(<image>\s*)+$", "", question).strip()
+
+
+def choices_of(value: Any) -> tuple[str, ...]:
+    """The choices in a list, or in text that holds a Python list (MMMU); none where there is nothing.
+
+    >>> choices_of("['2 cm', '3 cm']")
+    ('2 cm', '3 cm')
+    """
+    if isinstance(value, str) and value.strip():
+        try:
+            value = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise MalformedExample(f"choices {value[:80]!r} is not a Python list") from error
+    if value is None or value == "":
+        return ()
+    if not isinstance(value, list | tuple):
+        raise MalformedExample(f"choices is of type {type(value).__name__}, not a list")
+    if len(value) > len(LETTERS):
+        raise MalformedExample(f"choices has {len(value)} entries: more than there are letters")
+    return tuple(text(choice, "a choice") for choice in value)
+
+
+def with_choices(question: str, choices: Sequence[str]) -> str:
+    """The question with its choices below, one lettered line each; unchanged where it lists them already.
+
+    >>> print(with_choices("Which is a mammal?", ("newt", "bat")))
+    Which is a mammal?
+    A. newt
+    B. bat
+    """
+    lettered = list(zip(LETTERS, choices, strict=False))
+    if all(re.search(rf"\b{letter}\W{{1,3}}{re.escape(choice)}", question) for letter, choice in lettered):
+        return question
+    return "\n".join([question, *(f"{letter}. {choice}" for letter, choice in lettered)]).strip()
+
+
+def answer_text(value: Any, choices: Sequence[str]) -> str:
+    """The reference as text: the letter for the number of a choice, the inside of ``<answer>``, the first of several.
+
+    >>> answer_text(0, ("newt", "bat")), answer_text("<think>..</think><answer> B </answer>", ())
+    ('A', 'B')
+    """
+    if isinstance(value, list | tuple):
+        if not value or not isinstance(value[0], str):
+            raise MalformedExample(f"answer {str(value)[:80]} is not a list of texts; if it is a box, set box_frame")
+        value = value[0]  # several spellings of one answer; the verifier finds all in metadata['answers']
+    if choices and isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value < len(choices):
+            raise MalformedExample(f"answer {value} is not the number of one of {len(choices)} choices")
+        return LETTERS[value]
+    return text(tagged(text(value, "answer")), "answer")
+
+
+def tagged(value: str) -> str:
+    """The inside of the last ``<answer>`` tag; the whole text where there is none."""
+    inside = re.findall(r"<answer>(.*?)</answer>", value, re.DOTALL)
+    return inside[-1] if inside else value

@@ -1,0 +1,245 @@
+"""What sources over finite tables have in common: columns -> examples, order, samples."""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+from registry.example import BoxFrame, Example, MalformedExample
+from registry.replay.base import ReplaySource, shuffled_row
+from registry.replay.boxes import BoxOrder, box_text
+from registry.replay.fields import (
+    CONVERTERS,
+    METADATA,
+    Columns,
+    Converter,
+    answer_text,
+    check_columns,
+    choices_of,
+    did_you_mean,
+    rename,
+    strip_markers,
+    tagged,
+    text,
+    with_choices,
+)
+from registry.replay.pictures import load_images
+from registry.replay.rows import Chained, Exploded, NamedTable, Row, Sampled, Table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PROBES = 16
+
+
+@dataclass(kw_only=True, eq=False)
+class TableSource(ReplaySource):
+    """A source over finite tables; each row is an example.
+
+    Common to all: ``<image>`` markers around a question go; choices are listed under it, lettered, unless it lists them
+    already; the reference is what stands in the ``<answer>`` tag of an answer, the letter for the number of a choice,
+    or the first of a list of spellings (all are in ``metadata['answers']``).
+
+    A missing picture, an empty answer, a box outside its frame and the like make a row a `MalformedExample`, which is
+    skipped and counted; if none of the first rows can be used, the source is refused.
+
+    Args:
+        columns: field -> column, for the fields question, answer, image, choices, target, id and ``metadata.anything``;
+            a list of columns stands for the list of their values. Left out: columns bear the names of the fields.
+        convert: what is particular to the data set: 'plain', 'choice_index' (the answer is ``'2'`` for C),
+            'conversations' (LLaVA, VLM-R1; reads the field conversations), or a function fields -> fields.
+        explode: a column that holds lists (several expressions for one box): one example for each value.
+        box_frame: the answer is a box, in this frame: 'file', 'processed' or 'fraction'.
+        box_order: 'xyxy', or 'xywh' for a corner with width and height.
+        image_root: folder where relative image paths start; left out: the folder of the table.
+        max_image_side: larger pictures are shrunk to this many pixels on the longer side. A box in the frame 'file' and
+            `Example.file_size` keep to the picture as published.
+        limit: a coreset: only the first `limit` rows of a shuffle seeded by `seed`, the same ones in every epoch.
+        shuffle: whether each epoch has an order of its own.
+        seed: seeds the order, and which rows `limit` keeps.
+
+    Raises:
+        ValueError: settings that cannot work; no file or column is looked at yet.
+    """
+
+    name: ClassVar[str] = "table"  # as registered
+
+    columns: Columns | None = None
+    convert: str | Converter = "plain"
+    explode: str | None = None
+    box_frame: BoxFrame | None = None
+    box_order: BoxOrder = "xyxy"
+    image_root: str | None = None
+    max_image_side: int | None = None
+    limit: int | None = None
+    shuffle: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__(self.seed)
+        check_columns(self.columns, self.convert, self.title)
+        self._check_choice("box_frame", get_args(BoxFrame), optional=True)
+        self._check_choice("box_order", get_args(BoxOrder))
+        self._check_positive("limit")
+        self._check_positive("max_image_side")
+        if self.box_order != "xyxy" and self.box_frame is None:
+            raise ValueError(f"{self.title}: box_order is {self.box_order!r}, but without box_frame there are no boxes")
+        if self.box_frame == "processed" and self.max_image_side is not None:
+            raise ValueError(
+                f"{self.title}: max_image_side changes what is processed, where box_frame 'processed' belongs"
+            )
+
+    @property
+    def title(self) -> str:
+        """How messages name the source."""
+        return f"replay.{self.name}"
+
+    @abstractmethod
+    def open_tables(self) -> list[NamedTable]:
+        """The tables, in order; called once. Raises: ValueError: they cannot be opened."""
+
+    def view(self, table: Table) -> Table:
+        """What is used of one table: all of it, unless a source says otherwise."""
+        return table
+
+    @property
+    def length(self) -> int:
+        return len(self._rows)
+
+    def example(self, position: int) -> Example:
+        rows = self._rows
+        index = shuffled_row(position, len(rows), self.seed) if self.shuffle else position % len(rows)
+        return self._example(rows.row(index))
+
+    def check(self) -> None:
+        if self._image_root is not None and not self._image_root.is_dir():
+            raise ValueError(f"{self.title}: image_root {self.image_root!r} is not a folder")
+
+    def check_schema(self, columns: Sequence[str], origin: str) -> None:
+        """Raises ValueError, one for all that is missing, where fields name columns that the table lacks."""
+        wanted: dict[str, str] = {}  # column -> field
+        if self.columns is not None:
+            for field, names in self.columns.items():
+                wanted.update(dict.fromkeys([names] if isinstance(names, str) else names, field))
+        elif isinstance(self.convert, str):
+            wanted = {field: field for field in CONVERTERS[self.convert].reads}
+        if self.explode is not None:
+            wanted.setdefault(self.explode, "explode")
+        missing = {column: field for column, field in wanted.items() if column not in columns}
+        if missing:
+            complaints = [
+                f"{self.title}: {origin} has no column {name!r}, for {field}{did_you_mean(name, columns)}"
+                for name, field in missing.items()
+            ]
+            raise ValueError("\n".join(complaints) + f"\n  columns: {', '.join(columns)}")
+
+    @property
+    def _image_root(self) -> Path | None:
+        return None if self.image_root is None else Path(self.image_root).expanduser()
+
+    @functools.cached_property
+    def _rows(self) -> Table:
+        tables: list[Table] = []
+        for table in filter(len, self.open_tables()):
+            if table.columns:  # none where no line of a file is JSON, of which the probe will tell
+                self.check_schema(table.columns, table.origin)
+            narrow = self._narrow(table)
+            tables.append(self.view(narrow if self.explode is None else Exploded(narrow, self.explode)))
+        rows: Table = Chained(tables)
+        if self.limit is not None:
+            rows = Sampled(rows, self.limit, self.seed)
+        self._probe(rows)
+        return rows
+
+    def _narrow(self, table: NamedTable) -> NamedTable:
+        if self.columns is None:
+            return table
+        named = [[names] if isinstance(names, str) else names for names in self.columns.values()]
+        extra = [] if self.explode is None else [self.explode]
+        return table.select(list(dict.fromkeys([*(name for names in named for name in names), *extra])))
+
+    def _probe(self, rows: Table) -> None:
+        """Raises ValueError where the first examples are malformed one and all: the settings must be wrong."""
+        if not len(rows):
+            raise ValueError(f"{self.title} has no rows")
+        errors = []
+        for position in range(min(PROBES, len(rows))):
+            try:
+                self._example(rows.row(shuffled_row(position, len(rows), self.seed)))
+                return
+            except MalformedExample as error:
+                errors.append(str(error))
+        raise ValueError(f"{self.title}: none of {len(errors)} rows tried can be used; the first: {errors[0]}")
+
+    def _example(self, row: Row) -> Example:
+        try:
+            return self._build(row, self._convert(rename(row.values, self.columns)))
+        except MalformedExample as error:
+            raise MalformedExample(f"{row.where}: {error}") from error
+
+    def _build(self, row: Row, fields: Mapping[str, Any]) -> Example:
+        images: tuple[Image, ...] = ()
+        file_size = None
+        if "image" in fields:
+            folder = row.folder if self._image_root is None else self._image_root
+            images, file_size = load_images(fields["image"], folder, self.max_image_side)
+        choices = choices_of(fields.get("choices"))
+        metadata = {
+            field.removeprefix(METADATA): value for field, value in fields.items() if field.startswith(METADATA)
+        }
+        answer = fields.get("answer")
+        if self.box_frame is None:
+            reference = answer_text(answer, choices)
+            if isinstance(answer, list | tuple):
+                metadata.setdefault("answers", tuple(answer))
+        else:
+            boxed = tagged(answer) if isinstance(answer, str) else answer
+            reference = box_text(boxed, self.box_order, self.box_frame, file_size)
+        return Example(
+            id=f"{row.table}/{text(fields.get('id', row.key), 'id')}{row.part}",
+            question=with_choices(_question(fields), choices),
+            answer=reference,
+            images=images,
+            target=None if fields.get("target") is None else text(fields["target"], "target"),
+            choices=choices,
+            box_frame=self.box_frame,
+            file_size=file_size,
+            metadata=metadata,
+        )
+
+    def _convert(self, fields: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(self.convert, str):
+            function, reads = CONVERTERS[self.convert]
+            if self.columns is None:  # a JSON Lines row may lack what others have
+                fields = {**dict.fromkeys(reads), **fields}
+            return dict(function(fields))
+        try:
+            return dict(self.convert(fields))
+        except MalformedExample:
+            raise
+        except Exception as error:  # someone's function met a row it was not written for: no reason to end a run
+            where = getattr(self.convert, "__name__", str(self.convert))
+            raise MalformedExample(f"converter {where} failed: {type(error).__name__}: {error}") from error
+
+    def _check_choice(self, parameter: str, allowed: Sequence[str], optional: bool = False) -> None:
+        value = getattr(self, parameter)
+        if value not in allowed and not (optional and value is None):
+            raise ValueError(
+                f"{self.title}: {parameter} must be one of {', '.join(allowed)}, not {value!r}"
+                + did_you_mean(str(value), allowed)
+            )
+
+    def _check_positive(self, parameter: str) -> None:
+        value = getattr(self, parameter)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"{self.title}: {parameter} must be a whole number, at least 1, not {value!r}")
+
+
+def _question(fields: Mapping[str, Any]) -> str:
+    if "question" not in fields and "image" in fields:
+        return ""  # the question is in the picture (MMMU-Pro vision)
+    return text(strip_markers(text(fields.get("question"), "question")), "question")

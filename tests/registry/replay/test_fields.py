@@ -1,0 +1,132 @@
+import doctest
+
+import pytest
+
+from registry.example import MalformedExample
+from registry.replay import boxes, fields
+
+
+@pytest.mark.parametrize("module", [boxes, fields])
+def test_docstrings(module):
+    result = doctest.testmod(module)
+    assert result.attempted
+    assert not result.failed
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("<image>How many?", "How many?"),
+        ("How many?\n<image>", "How many?"),
+        ("<image>\n<image>\n How many?", "How many?"),
+        ("Is <image> like <image 2>?", "Is <image> like <image 2>?"),
+    ],
+)
+def test_markers(question, expected):
+    assert fields.strip_markers(question) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "choices", "expected"),
+    [
+        ("B", (), "B"),
+        (" two words ", (), "two words"),
+        ("<answer>B</answer>", (), "B"),
+        ("<think><answer>A</answer>? no</think>\n<answer>\nB\n</answer>", (), "B"),
+        (0, ("x", "y"), "A"),
+        ("0", ("0", "1"), "0"),  # a choice's text, not its number
+        (0, (), "0"),
+        (2.5, (), "2.5"),
+        (True, ("yes", "no"), "True"),
+        (["Paris", "paris"], (), "Paris"),
+    ],
+)
+def test_answer(value, choices, expected):
+    assert fields.answer_text(value, choices) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "choices", "complaint"),
+    [
+        (None, (), "answer is missing"),
+        ("  ", (), "answer is empty"),
+        ("<answer> </answer>", (), "answer is empty"),
+        (float("nan"), (), "not text"),
+        (b"B", (), "of type bytes"),
+        ({"x": 1}, (), "of type dict"),
+        (2, ("x", "y"), "2 is not the number of one of 2 choices"),
+        (-1, ("x", "y"), "-1 is not the number of one of 2 choices"),
+        ([1, 2, 3, 4], (), "if it is a box, set box_frame"),
+        ([], (), "not a list of texts"),
+    ],
+)
+def test_answer_refused(value, choices, complaint):
+    with pytest.raises(MalformedExample, match=complaint):
+        fields.answer_text(value, choices)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, ()), ("", ()), ("[]", ()), (["a", 2], ("a", "2")), ("['it\\'s', 'b']", ("it's", "b"))],
+)
+def test_choices(value, expected):
+    assert fields.choices_of(value) == expected
+
+
+@pytest.mark.parametrize("value", ["a, b", "__import__('os')", "['a'", 3, {"text": []}, [None], ["x"] * 27, "[" * 9999])
+def test_choices_refused(value):
+    with pytest.raises(MalformedExample):
+        fields.choices_of(value)
+
+
+@pytest.mark.parametrize("question", ["Which?\nA. newt\nB. bat", "Which? (A) newt (B) bat", "Which? A: newt; B: bat"])
+def test_choices_that_are_listed_already(question):
+    assert fields.with_choices(question, ("newt", "bat")) == question
+
+
+def test_choices_that_are_only_mentioned():
+    question = "Which is a mammal, the newt or the bat?"
+    assert fields.with_choices(question, ("newt", "bat")) == question + "\nA. newt\nB. bat"
+
+
+def test_columns_that_stand_together():
+    row = {"A": "x", "B": "y", "C": "nan", "D": None, "hint": "nan"}
+    assert fields.rename(row, {"choices": ["A", "B", "C", "D"], "question": "hint"}) == {
+        "choices": ["x", "y"],
+        "question": "nan",
+    }
+
+
+def test_reasoning_before_the_answer_is_the_target():
+    reply = "<think>1 + 1</think><answer>2</answer>"
+    turns = [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": reply}]
+    assert fields.conversations({"conversations": turns})["target"] == reply
+    turns[1]["value"] = "<answer>2</answer>"
+    assert "target" not in fields.conversations({"conversations": turns})
+
+
+@pytest.mark.parametrize(
+    "turns", [None, [], "text", [{"from": "human", "value": "?"}], [{"from": "gpt", "value": "!"}] * 2, ["a", "b"]]
+)
+def test_conversations_refused(turns):
+    with pytest.raises(MalformedExample, match="conversations"):
+        fields.conversations({"conversations": turns})
+
+
+@pytest.mark.parametrize(
+    ("columns", "convert", "complaint"),
+    [
+        ({"qestion": "q", "answer": "a"}, "plain", "(?s)names a field 'qestion'.*did you mean: question"),
+        ({"question": "q"}, "plain", "does not say which column holds answer"),
+        ({"answer": "a"}, "plain", "does not say which column holds question"),
+        ({"question": "q", "answer": "a"}, "choice_index", "which column holds choices"),
+        (
+            {"question": "q", "answer": "a"},
+            "conversation",
+            "(?s)no converter 'conversation'.*did you mean: conversations",
+        ),
+    ],
+)
+def test_settings_refused(columns, convert, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        fields.check_columns(columns, convert, "replay.jsonl")

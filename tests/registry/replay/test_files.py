@@ -1,0 +1,204 @@
+import io
+import json
+import multiprocessing
+
+import datasets
+import pytest
+from PIL import Image
+
+from registry.replay.files import Jsonl, Parquet
+from registry.replay.testing import check_replay_source
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+
+
+def rows(count, prefix="q"):
+    return [{"question": f"{prefix}{i}", "answer": f"a{i}"} for i in range(count)]
+
+
+def write_jsonl(file, values):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+    return str(file)
+
+
+def write_parquet(file, values):
+    datasets.Dataset.from_list(values).to_parquet(file)
+    return str(file)
+
+
+def png(size=(64, 48)):
+    stream = io.BytesIO()
+    Image.new("RGB", size, "red").save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def in_order(source):
+    source.check()
+    return [source.example(position) for position in range(source.length)]
+
+
+@pytest.mark.parametrize(("source", "write"), [(Jsonl, write_jsonl), (Parquet, write_parquet)])
+class TestBoth:
+    def test_keeps_the_contract(self, source, write, tmp_path):
+        path = write(tmp_path / "data.file", rows(30))
+        check_replay_source(lambda: source(path, seed=3), count=14)
+
+    def test_files_and_patterns(self, source, write, tmp_path):
+        for name, count in {"b": 2, "a": 1, "z[1]": 1}.items():
+            write(tmp_path / f"{name}.data", rows(count, name))
+        both = [str(tmp_path / "z[1].data"), str(tmp_path / "*.data")]
+        assert [e.id for e in in_order(source(both, shuffle=False))] == ["z[1]/0", "a/0", "b/0", "b/1"]
+
+    def test_missing_file(self, source, write, tmp_path):
+        write(tmp_path / "train.data", rows(1))
+        with pytest.raises(ValueError, match=r"(?s)no file '.*trian.data'.*did you mean: train.data"):
+            source(str(tmp_path / "trian.data")).check()
+        with pytest.raises(ValueError, match=r"no file '.*': there is no folder '.*gone'"):
+            source(str(tmp_path / "gone" / "train.data")).check()
+
+    def test_missing_column(self, source, write, tmp_path):
+        path = write(tmp_path / "train.data", rows(1))
+        columns = {"question": "question", "answer": "anwser"}
+        with pytest.raises(
+            ValueError, match=r"(?s)train.data has no column 'anwser', for answer.*did you mean: answer"
+        ):
+            source(path, columns=columns).check()
+        with pytest.raises(ValueError, match="'caption', for explode"):
+            source(path, explode="caption").check()
+
+
+def test_vlm_r1_refcoco(tmp_path):
+    (tmp_path / "coco" / "train2014").mkdir(parents=True)
+    (tmp_path / "coco" / "train2014" / "1.png").write_bytes(png())
+    prompt = "<image>Please provide the bounding box of: the cat"
+    turns = [
+        [{"from": "human", "value": prompt}, {"from": "gpt", "value": box}]
+        for box in ([1, 2.5, 30, 40], "[5, 6, 7, 8]")
+    ]
+    values = [{"id": 1, "image": "train2014/1.png", "conversations": turn} for turn in turns]
+    gone = {"id": 2, "image": "train2014/gone.png", "conversations": turns[0]}
+    paths = [write_jsonl(tmp_path / f"{name}.jsonl", [*values, gone]) for name in ("refcoco_train", "refcocop_train")]
+    source = Jsonl(
+        paths,
+        columns={"image": "image", "conversations": "conversations"},
+        convert="conversations",
+        box_frame="file",
+        image_root=str(tmp_path / "coco"),
+        max_image_side=32,
+        shuffle=False,
+    )
+    source.check()
+    first, second, *_ = examples = source.take(6)
+    assert [e.id for e in examples] == [f"{name}/{i}" for name in ("refcoco_train", "refcocop_train") for i in (0, 1)]
+    assert first.question == "Please provide the bounding box of: the cat"
+    assert (first.answer, second.answer) == ("[1, 2.5, 30, 40]", "[5, 6, 7, 8]")
+    assert (first.images[0].size, first.file_size, first.box_frame) == ((32, 24), (64, 48), "file")
+    assert source.malformed.total() == 2
+    assert next(iter(source.malformed)).startswith(f"{paths[0]}, line 3: image 'train2014/gone.png' does not exist")
+
+
+def test_lisa_test_is_one_json_list(tmp_path):
+    (tmp_path / "1.png").write_bytes(png())
+    file = tmp_path / "lisa_test.json"
+    file.write_text(
+        json.dumps([{"image": "1.png", "problem": "Where?", "solution": [1, 2, 30, 40]}, "no row"], indent=1)
+    )
+    columns = {"image": "image", "question": "problem", "answer": "solution"}
+    source = Jsonl(str(file), columns=columns, box_frame="file", shuffle=False)
+    (example,) = source.take(2)
+    assert (example.id, example.answer) == ("lisa_test/0", "[1, 2, 30, 40]")
+    assert source.malformed.total() == 1
+    file.write_text('[{"image": ')
+    with pytest.raises(ValueError, match="begins as a JSON list, but is none"):
+        Jsonl(str(file)).check()
+
+
+def test_lines_that_are_no_rows_are_skipped_and_counted(tmp_path):
+    lines = [
+        "\ufeff" + json.dumps(rows(1)[0]),
+        "",
+        '{"question": "cut of',
+        "3",
+        '{"question": "no answer"}',
+        '{"question": null, "answer": "a"}',
+        '{"question": ["q"], "answer": "a"}',
+        "[" * 100_000,
+        json.dumps({"question": "größer?", "answer": "ja"}, ensure_ascii=False),
+    ]
+    file = tmp_path / "data.jsonl"
+    file.write_bytes("\n".join(lines).encode() + b'\n{"question": "\xff", "answer": "a"}')
+    source = Jsonl(str(file), shuffle=False)
+    source.check()
+    assert [example.question for example in source.take(source.length)] == ["q0", "größer?"]
+    assert sorted(reason.split(", ")[1].split(":")[0] for reason in source.malformed) == [
+        *("line 10", "line 3", "line 4", "line 5", "line 6", "line 7", "line 8")
+    ]
+    assert f"{file}, line 5: answer is missing" in source.malformed
+
+
+def test_rows_may_lack_what_the_converter_reads(tmp_path):
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    path = write_jsonl(tmp_path / "data.jsonl", [{"conversations": turns}, {"other": 1}])
+    source = Jsonl(path, convert="conversations")
+    assert len(source.take(2)) == 1
+    assert source.malformed.total() == 1
+    picture = {"image": "1.png", "answer": "a"}
+    (tmp_path / "1.png").write_bytes(png())
+    source = Jsonl(write_jsonl(tmp_path / "data.jsonl", [*rows(1), picture]), shuffle=False)
+    source.take(2)
+    assert list(source.malformed) == [f"{path}, line 2: question is missing"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "has no rows"),
+        ("\n\n", "has no rows"),
+        ("a,b\n1,2\n", "none of 2 rows tried can be used; the first: .*not JSON"),
+    ],
+)
+def test_files_without_rows(text, complaint, tmp_path):
+    (tmp_path / "data.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        Jsonl(str(tmp_path / "data.jsonl")).check()
+
+
+def test_same_names_in_two_folders_and_kinds(tmp_path):
+    for name in ("a/train.jsonl", "b/train.jsonl", "b/train.json"):
+        write_jsonl(tmp_path / name, rows(1))
+    assert {e.id for e in in_order(Jsonl(str(tmp_path / "*" / "train.jsonl")))} == {"a/train/0", "b/train/0"}
+    assert {e.id for e in in_order(Jsonl(str(tmp_path / "b" / "*")))} == {"train.json/0", "train.jsonl/0"}
+
+
+def test_read_after_a_fork(tmp_path):
+    source = Jsonl(write_jsonl(tmp_path / "data.jsonl", rows(200)), shuffle=False)
+    source.check()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        examples = pool.map(source.example, range(200), chunksize=1)
+    assert [example.question for example in examples] == [f"q{i}" for i in range(200)]
+
+
+def test_image_root_must_be_a_folder(tmp_path):
+    path = write_jsonl(tmp_path / "data.jsonl", rows(1))
+    with pytest.raises(ValueError, match="image_root 'gone' is not a folder"):
+        Jsonl(path, image_root="gone").check()
+
+
+def test_not_parquet(tmp_path):
+    path = write_jsonl(tmp_path / "data.parquet", rows(1))
+    with pytest.raises(ValueError, match=r"data.parquet is not a Parquet file"):
+        Parquet(path).check()
+
+
+def test_parquet_with_corrupt_picture(tmp_path):
+    values = [{**row, "image": {"bytes": data, "path": None}} for row, data in zip(rows(2), [png(), b"x"], strict=True)]
+    dataset = datasets.Dataset.from_list(values).cast_column("image", datasets.Image())
+    dataset.to_parquet(tmp_path / "data.parquet")
+    source = Parquet(str(tmp_path / "data.parquet"))
+    assert [example.images[0].size for example in source.take(2)] == [(64, 48)]
+    assert source.malformed.total() == 1
