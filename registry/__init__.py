@@ -24,6 +24,7 @@ verifiers = Registry(
         "registry.verifiers.accuracy",
         "registry.verifiers.answer_format",
         "registry.verifiers.iou",
+        "registry.verifiers.reasoning_gym",
         "registry.verifiers.thinking_format",
     ],
 )
