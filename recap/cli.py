@@ -43,13 +43,15 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="run directory or checkpoint to go on from")] = None,
 ) -> None:
     """Trains an experiment. Start it on several devices with `accelerate launch -m recap train FILE`."""
-    from recap.config import ConfigError, load_config
+    from recap.config import load_config
 
     try:
         config = load_config(file, bind, plugin)
-        config.experiment.check()
-    except (ConfigError, ValueError) as error:
+        missing = config.experiment.check()
+    except ValueError as error:
         _fail(error)
+    if missing:
+        _fail(ValueError("\n".join(missing)))
     from recap.launch import run_name, shared_run_directory
     from recap.run import Run, TrainingStopped
 
@@ -72,19 +74,21 @@ def check(
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Validates an experiment in seconds, without loading a model, and shows what it would do."""
-    from recap.config import ConfigError, load_config
+    from recap.config import load_config
     from recap.describe import experiment_table
 
     try:
         config = load_config(file, bind, plugin)
-        config.experiment.check()
-    except (ConfigError, ValueError) as error:
+        missing = config.experiment.check()
+    except ValueError as error:
         _fail(error)
     console = Console(soft_wrap=True)
     console.print(experiment_table(config.experiment))
     console.print(config.operative, highlight=False, markup=False)
     for name in config.unused:
         console.print(f"note: {name} is bound, but nothing asks for it", highlight=False, markup=False)
+    for text in missing:
+        console.print(f"note: not on this machine: {text}", highlight=False, markup=False)
     console.print(f"{file}: valid", highlight=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,8 @@ import gin
 from recap.objectives import NextTokenPrediction
 from registry.example import Example
 from registry.replay.base import ReplaySource
+from registry.verifiers.base import Judge
 
-Judge = Callable[[str, Example], float | None]
-"""A verifier, or a function with its signature."""
 
 
 def scope_name(kind: str) -> str:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import gin
 import torch
 
-from recap.domains import Domain, Judge, check_prompt, scope_name
+from recap.domains import Domain, check_prompt, scope_name
 from recap.objectives import NextTokenPrediction
 from recap.rewards import RewardWorkers, ScoreRequest
 from recap.rollout import Prompt, roll_out
 from registry.backends.base import LoadedModel
 from registry.replay.base import ReplaySource
+from registry.verifiers.base import Judge
 from registry.verifiers.tags import answer_text
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from recap.rewards import RewardWorkers
 from recap.rollout import Sampling
 from recap.tracking import Tracking
 from registry.backends.base import Backend
+from registry.replay.base import MissingData
 from registry.reweighting.base import ReweightingPolicy, SignalKind
 
 BuildPolicy = Callable[[Mapping[str, SignalKind]], ReweightingPolicy]
@@ -126,12 +127,21 @@ class Experiment:
             flat |= {f"{name}.{key}": value for key, value in vars(getattr(self, name)).items()}
         return {name: str(value) for name, value in flat.items()}
 
-    def check(self) -> None:
-        """Raises ValueError for what sources and model can find wrong without loading everything."""
+    def check(self) -> list[str]:
+        """Finds what is wrong without loading model or data; returns what is merely not on this machine.
+
+        Raises:
+            ValueError: what cannot work anywhere, named by its binding.
+        """
+        missing = []
         self.model.check()
         self.mixture.allocate(self.domains, self.prompts_per_step, 0)
         for part in (*self.domains, *self.capabilities):
+            where = f"{part.name}/{type(part).__name__}.source"
             try:
                 part.source.check()
+            except MissingData as error:
+                missing.append(f"{where}: {error}")
             except ValueError as error:
-                raise ValueError(f"{part.name}/{type(part).__name__}.source: {error}") from error
+                raise ValueError(f"{where}: {error}") from error
+        return missing

@@ -12,7 +12,7 @@ import multiprocessing
 import pickle
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -24,7 +24,7 @@ from pebble import ProcessExpired, ProcessPool
 from recap.reward_worker import Outcome, attempt, judge_packed, start_worker
 from registry import verifiers
 from registry.example import Example
-from registry.verifiers.base import Verifier
+from registry.verifiers.base import Judge, Verifier
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +34,6 @@ _HOPELESS = 8  # failures of a verifier that has never worked before: a bug, not
 _FIRST_FAULTS = 5  # kept of each call, for the log
 _STALLED_S = 60.0  # beyond two time limits, without a sign from the workers: they are replaced
 _RESTARTS = 3  # of all workers, one after the other without a result, before giving up
-
-Judge = Callable[[str, Example], float | None]
-
 
 class ScoreRequest(NamedTuple):
     """One completion for one verifier."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "tiny_qwen2_5_vl_weights"
+ROPE_THETA = 10.0  # rows and columns of a 3 x 3 picture are 1 position apart: at 10,000 a column would turn keys by 0.003 rad
 INITIALIZER_RANGE = 0.08  # about 1 / sqrt(width): at the 0.02 of wide models, sight takes thousands of steps to come
 IMAGE_SIDE = 84  # pixels: 6 x 6 patches, merged to 3 x 3 = 9 tokens
 
@@ -83,7 +84,7 @@ def fresh_model(processor: object, seed: int) -> Qwen2_5_VLForConditionalGenerat
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "max_position_embeddings": 1024,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]},
+            "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA, "mrope_section": [4, 6, 6]},
             "tie_word_embeddings": True,
             "bos_token_id": None,
             "eos_token_id": token_id(END),

@@ -10,6 +10,10 @@ from typing import Any
 from registry.example import Example, MalformedExample
 
 
+class MissingData(ValueError):
+    """The settings are fine as far as they can be told, but the files are not on this machine."""
+
+
 class ReplaySource(ABC):
     """Seedable, resumable supply of examples of one domain.
 
@@ -48,7 +52,12 @@ class ReplaySource(ABC):
         """
 
     def check(self) -> None:
-        """Raises ValueError for what can be found wrong without loading everything, e.g. a missing file or column."""
+        """Finds what is wrong without loading everything.
+
+        Raises:
+            MissingData: the folder where the data should be does not exist.
+            ValueError: a setting that cannot work, e.g. a column that the file does not have.
+        """
 
     def take(self, count: int, rank: int = 0, num_processes: int = 1) -> list[Example]:
         """This process's share of the next `count` examples, and moves on by `count`.

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from registry import replay_sources
 from registry.example import MalformedExample
+from registry.replay.base import MissingData
 from registry.replay.arrow import ArrowTable
 from registry.replay.fields import did_you_mean
 from registry.replay.rows import NamedTable, Row
@@ -46,7 +47,8 @@ class FileSource(TableSource):
         """The files that `path` means, in the order given, those of one pattern by name.
 
         Raises:
-            ValueError: no such file.
+            MissingData: not even the folder exists.
+            ValueError: no such file in it.
         """
         files: dict[Path, None] = {}
         for pattern in [self.path] if isinstance(self.path, str) else self.path:
@@ -55,7 +57,8 @@ class FileSource(TableSource):
             found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
             matches = [Path(name) for name in found if os.path.isfile(name)]
             if not matches:
-                raise ValueError(f"{self.title}: no file {pattern!r}{_neighbours(Path(pattern))}")
+                kind = ValueError if Path(pattern).parent.is_dir() else MissingData
+                raise kind(f"{self.title}: no file {pattern!r}{_neighbours(Path(pattern))}")
             files.update(dict.fromkeys(matches))
         if not files:
             raise ValueError(f"{self.title}: path names no file")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from registry.example import BoxFrame, Example, MalformedExample
-from registry.replay.base import ReplaySource, shuffled_row
+from registry.replay.base import MissingData, ReplaySource, shuffled_row
 from registry.replay.boxes import BoxOrder, box_text
 from registry.replay.fields import (
     CONVERTERS,
@@ -117,7 +117,7 @@ class TableSource(ReplaySource):
 
     def check(self) -> None:
         if self._image_root is not None and not self._image_root.is_dir():
-            raise ValueError(f"{self.title}: image_root {self.image_root!r} is not a folder")
+            raise MissingData(f"{self.title}: image_root {self.image_root!r} is not a folder")
 
     def check_schema(self, columns: Sequence[str], origin: str) -> None:
         """Raises ValueError, one for all that is missing, where fields name columns that the table lacks."""

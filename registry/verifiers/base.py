@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 from registry.example import Example
+
+
+Judge = Callable[[str, Example], float | None]
+"""What the engine calls: a `Verifier`, or a function with its signature."""
 
 
 class Undecided(enum.Enum):

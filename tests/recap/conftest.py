@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import gin
 import pytest
 import torch
 
+from recap.config import LoadedConfig, load_config
 from registry.backends.base import LoadedModel
 from registry.backends.tiny_qwen2_5_vl import TinyQwen2_5_VL
 
@@ -31,3 +32,32 @@ def random_tiny() -> LoadedModel:
     """The tiny architecture with fresh weights; do not train it."""
     torch.manual_seed(0)
     return TinyQwen2_5_VL(weights="random").load()
+
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "experiments" / "quickstart.gin"
+SMALL = (
+    "backends.tiny_qwen2_5_vl.weights = 'random'",
+    "train.prompts_per_step = 8",
+    "train.steps = 3",
+    "train.evaluate_every = None",
+    "train.capabilities = []",
+    "rollout.group_size = 2",
+    "rollout.max_new_tokens = 8",
+    "rewards.workers = 1",
+)
+
+
+@pytest.fixture
+def small() -> Callable[..., LoadedConfig]:
+    """The quick start, shrunk to seconds and with random weights; more bindings win."""
+
+    def load(*bindings: str, file: Path = QUICKSTART, plugins: Iterable[Path] = ()) -> LoadedConfig:
+        return load_config(file, [*SMALL, *bindings], plugins)
+
+    return load
+
+
+@pytest.fixture
+def small_bindings() -> list[str]:
+    """What shrinks the quick start, for tests that start processes of their own."""
+    return list(SMALL)
