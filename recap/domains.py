@@ -14,7 +14,6 @@ from registry.replay.base import ReplaySource
 from registry.verifiers.base import Judge
 
 
-
 def scope_name(kind: str) -> str:
     """The innermost gin scope, which names a domain or a capability: ``@grounding/Domain()`` -> ``grounding``.
 
@@ -50,7 +49,9 @@ class Domain:
 
     def __post_init__(self) -> None:
         if not self.objectives:
-            raise ValueError(f"{self.name}/Domain.objectives is empty: name at least one verifier or next_token_prediction")
+            raise ValueError(
+                f"{self.name}/Domain.objectives is empty: name at least one verifier or next_token_prediction"
+            )
         for name, objective in self.objectives.items():
             if not callable(objective) and not isinstance(objective, NextTokenPrediction):
                 raise ValueError(

@@ -89,7 +89,9 @@ def _evaluate_one(
     source.position = 0
     examples = source.take(capability.examples, accelerator.process_index, accelerator.num_processes)
     # A domain for the prompt's sake only: what judges here is the capability's own verifier.
-    domain = Domain(name=capability.name, source=source, prompt=capability.prompt, objectives={"": NextTokenPrediction()})
+    domain = Domain(
+        name=capability.name, source=source, prompt=capability.prompt, objectives={"": NextTokenPrediction()}
+    )
     prompts = [Prompt(domain, example, domain.render(example)) for example in examples]
     requests: list[ScoreRequest] = []
     for start in range(0, len(prompts), capability.batch_size):

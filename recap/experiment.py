@@ -120,8 +120,16 @@ class Experiment:
             "objectives": ", ".join(objective.name for objective in self.objectives),
             "mixture": describe(self.mixture),
         }
-        for name in ("steps", "prompts_per_step", "accumulation_steps", "objective_scope", "weights_act_on", "signal",
-                     "mixed_precision", "seed"):
+        for name in (
+            "steps",
+            "prompts_per_step",
+            "accumulation_steps",
+            "objective_scope",
+            "weights_act_on",
+            "signal",
+            "mixed_precision",
+            "seed",
+        ):
             flat[name] = getattr(self, name)
         for name in ("rollout", "grpo", "optimizer"):
             flat |= {f"{name}.{key}": value for key, value in vars(getattr(self, name)).items()}

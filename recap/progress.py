@@ -66,7 +66,9 @@ def summarise(metrics: Mapping[str, float]) -> str:
         if name.startswith("weight/"):
             objective = name.removeprefix("weight/")
             reward = metrics.get(f"reward/{objective}")
-            value = f"{reward:.2f}" if reward is not None else f"loss {metrics.get(f'loss/{objective}', float('nan')):.2f}"
+            value = (
+                f"{reward:.2f}" if reward is not None else f"loss {metrics.get(f'loss/{objective}', float('nan')):.2f}"
+            )
             parts.append(f"{objective} {value} (λ {weight:.2f})")
     if "tokens_per_second" in metrics:
         parts.append(f"{metrics['tokens_per_second']:,.0f} tok/s")

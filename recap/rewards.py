@@ -35,6 +35,7 @@ _FIRST_FAULTS = 5  # kept of each call, for the log
 _STALLED_S = 60.0  # beyond two time limits, without a sign from the workers: they are replaced
 _RESTARTS = 3  # of all workers, one after the other without a result, before giving up
 
+
 class ScoreRequest(NamedTuple):
     """One completion for one verifier."""
 

@@ -144,7 +144,9 @@ class Run:
         step, tracking = self.trainer.step_number, self.experiment.tracking
         skipped = [float(domain.source.malformed.total()) for domain in self.trainer.domains]
         skipped = self.accelerator.reduce(torch.tensor(skipped, device=self.accelerator.device)).tolist()
-        malformed = {f"malformed/{d.name}": count for d, count in zip(self.trainer.domains, skipped, strict=True) if count}
+        malformed = {
+            f"malformed/{d.name}": count for d, count in zip(self.trainer.domains, skipped, strict=True) if count
+        }
         self.tracker.log(step, result.metrics | malformed)
         if step == 1 or _due(tracking.rollouts_every, step) or step == self.experiment.steps:
             self.tracker.table(rollout_rows(result.batch, self.trainer, step)[: tracking.rollouts_per_table])

@@ -148,7 +148,9 @@ class Trainer:
 
     def micro_batches(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
         """Prompts dealt out in turn, so that domains are spread evenly."""
-        parts = [list(prompts[i :: self.experiment.accumulation_steps]) for i in range(self.experiment.accumulation_steps)]
+        parts = [
+            list(prompts[i :: self.experiment.accumulation_steps]) for i in range(self.experiment.accumulation_steps)
+        ]
         return [part for part in parts if part]
 
     def verify(self, rollouts: list[Rollout], prompts: Sequence[Prompt]) -> Batch:

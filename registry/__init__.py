@@ -25,6 +25,7 @@ verifiers = Registry(
         "registry.verifiers.answer_format",
         "registry.verifiers.iou",
         "registry.verifiers.reasoning_gym",
+        "registry.verifiers.text_similarity",
         "registry.verifiers.thinking_format",
     ],
 )

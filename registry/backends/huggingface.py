@@ -82,8 +82,9 @@ def _load_tokenizer(path: str, revision: str | None) -> Any:
 
 def _load_processor(path: str, revision: str | None) -> Any:
     """The checkpoint's processor; a model saved from the built-in tiny one has a processor of its own."""
-    from registry.backends.tiny_processor import TinyProcessor
     from transformers import AutoProcessor
+
+    from registry.backends.tiny_processor import TinyProcessor
 
     if TinyProcessor.wrote(path):
         return TinyProcessor.from_pretrained(path)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "tiny_qwen2_5_vl_weights"
-ROPE_THETA = 10.0  # rows and columns of a 3 x 3 picture are 1 position apart: at 10,000 a column would turn keys by 0.003 rad
+ROPE_THETA = (
+    10.0  # rows and columns of a 3 x 3 picture are 1 position apart: at 10,000 a column would turn keys by 0.003 rad
+)
 INITIALIZER_RANGE = 0.08  # about 1 / sqrt(width): at the 0.02 of wide models, sight takes thousands of steps to come
 IMAGE_SIDE = 84  # pixels: 6 x 6 patches, merged to 3 x 3 = 9 tokens
 
@@ -52,7 +54,9 @@ class TinyQwen2_5_VL(Backend):
         directory = self._directory()
         if directory is None:
             processor = TinyProcessor.create(IMAGE_SIDE)
-            return LoadedModel(fresh_model(processor, self.seed), processor, f"tiny Qwen2.5-VL, random (seed {self.seed})")
+            return LoadedModel(
+                fresh_model(processor, self.seed), processor, f"tiny Qwen2.5-VL, random (seed {self.seed})"
+            )
         from transformers import Qwen2_5_VLForConditionalGeneration
 
         model = Qwen2_5_VLForConditionalGeneration.from_pretrained(str(directory), dtype="float32")

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from registry import replay_sources
 from registry.example import MalformedExample
-from registry.replay.base import MissingData
 from registry.replay.arrow import ArrowTable
+from registry.replay.base import MissingData
 from registry.replay.fields import did_you_mean
 from registry.replay.rows import NamedTable, Row
 from registry.replay.table import TableSource

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from registry.example import Example
 
-
 Judge = Callable[[str, Example], float | None]
 """What the engine calls: a `Verifier`, or a function with its signature."""
 
@@ -42,6 +41,6 @@ class Verifier(ABC):
             example: may come without its images (isolated verifiers run in another process).
         """
 
-    def shortcut(self, completion: str, example: Example) -> float | None | Undecided:
+    def shortcut(self, completion: str, example: Example) -> float | Undecided | None:
         """Decides the cheap and safe cases in the calling process; must agree with `__call__` where it decides."""
         return UNDECIDED

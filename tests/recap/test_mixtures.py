@@ -52,8 +52,10 @@ def test_over_many_steps_shares_are_exact() -> None:
 
 
 def test_proportional_to_length() -> None:
-    parts = [Domain(name=n, source=Sized(size), objectives={"next_token": NextTokenPrediction()}) for n, size in
-             (("a", 300), ("b", 100))]
+    parts = [
+        Domain(name=n, source=Sized(size), objectives={"next_token": NextTokenPrediction()})
+        for n, size in (("a", 300), ("b", 100))
+    ]
     assert Proportional().allocate(parts, 8, 0) == {"a": 6, "b": 2}
 
 

@@ -43,7 +43,11 @@ def step(seed: int = 0) -> dict[str, torch.Tensor]:
 def loss_of(log_probs: torch.Tensor, data: dict[str, torch.Tensor], act_on: WeightsActOn, **settings: object):  # type: ignore[no-untyped-def]
     arguments = {"reference_log_probs": None, "weights": WEIGHTS, "kl_coefficient": 0.0, **data, **settings}
     return reinforcement_loss(
-        GRPO(), log_probs=log_probs, counts=StepCounts(UNITS), act_on=act_on, **arguments  # type: ignore[arg-type]
+        GRPO(),
+        log_probs=log_probs,
+        counts=StepCounts(UNITS),
+        act_on=act_on,
+        **arguments,  # type: ignore[arg-type]
     )
 
 
@@ -116,9 +120,7 @@ def test_on_policy_weights_on_loss_and_on_advantage_are_the_same() -> None:
 def test_under_reward_a_common_factor_changes_nothing_but_under_loss_it_does() -> None:
     """METHOD: under standard-deviation scaling only the ratios of weights within a domain act."""
     data = step()
-    torch.testing.assert_close(
-        gradient("reward", data), gradient("reward", data, 3 * WEIGHTS), atol=1e-5, rtol=2e-3
-    )
+    torch.testing.assert_close(gradient("reward", data), gradient("reward", data, 3 * WEIGHTS), atol=1e-5, rtol=2e-3)
     torch.testing.assert_close(3 * gradient("loss", data), gradient("loss", data, 3 * WEIGHTS))
     other_ratio = torch.tensor([1.5, 0.5, 1.0])
     assert (gradient("reward", data) - gradient("reward", data, other_ratio)).abs().max() > 1e-3
@@ -178,7 +180,11 @@ def test_one_name_for_two_kinds_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"clip": 0.0}, "grpo.clip"), ({"kl_coefficient": -1.0}, "grpo.kl_coefficient"), ({"scale": "batch"}, "grpo.scale")],
+    [
+        ({"clip": 0.0}, "grpo.clip"),
+        ({"kl_coefficient": -1.0}, "grpo.kl_coefficient"),
+        ({"scale": "batch"}, "grpo.scale"),
+    ],
 )
 def test_settings_that_cannot_work(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -26,7 +26,9 @@ def mixed_examples() -> list[Example]:
     return [Grounding().example(0), Arithmetic().example(0), Grounding().example(1)]
 
 
-def plain_log_probs(loaded: LoadedModel, encoded: EncodedPrompts, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def plain_log_probs(
+    loaded: LoadedModel, encoded: EncodedPrompts, ids: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
     """The naive way: one forward per completion on prompt and completion together, positions left to the model."""
     rows = []
     image = 0
@@ -76,9 +78,7 @@ def test_gradients_equal_those_of_the_plain_forward(random_tiny: LoadedModel, ro
         return {name: p.grad.clone() for name, p in random_tiny.model.named_parameters() if p.grad is not None}
 
     shared = gradient(scorer(rollout.encoded, rollout.completion_ids, rollout.completion_mask).log_probs)
-    plain = gradient(
-        plain_log_probs(random_tiny, rollout.encoded, rollout.completion_ids, rollout.completion_mask)
-    )
+    plain = gradient(plain_log_probs(random_tiny, rollout.encoded, rollout.completion_ids, rollout.completion_mask))
     random_tiny.model.zero_grad()
     assert shared.keys() == plain.keys()
     assert any("visual" in name for name in shared)

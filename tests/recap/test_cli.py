@@ -1,0 +1,122 @@
+"""The `recap` command, as a user types it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from typer.testing import CliRunner
+
+from recap.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICKSTART = str(ROOT / "experiments" / "quickstart.gin")
+
+PLUGIN = '''
+"""Favours whatever earned least in the last step."""
+
+from registry import reweighting_policies
+from registry.reweighting.base import ReweightingPolicy
+
+
+@reweighting_policies.register("underdog")
+class Underdog(ReweightingPolicy):
+    """Weights objectives by how far their last signal was from 1."""
+
+    def __init__(self, objectives, floor=0.1):
+        super().__init__(objectives)
+        self.floor, self.last = floor, dict.fromkeys(self.objectives, 0.0)
+
+    def update(self, signals):
+        self.last.update(signals)
+
+    @property
+    def weights(self):
+        raw = {name: max(self.floor, 1 - value) for name, value in self.last.items()}
+        return {name: value * len(raw) / sum(raw.values()) for name, value in raw.items()}
+'''
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    return result.exit_code, result.output
+
+
+def small(bindings: list[str]) -> list[str]:
+    return [part for binding in bindings for part in ("-b", binding)]
+
+
+def test_list_shows_every_family_with_first_lines_and_parameters() -> None:
+    code, output = run("list")
+    assert code == 0
+    for name in ("recap(window=10, temperature=5.0", "hub_dataset(", "iou(", "tiny_qwen2_5_vl("):
+        assert name in output
+
+
+def test_list_of_a_mistyped_family() -> None:
+    code, output = run("list", "reweightin")
+    assert code == 2
+    assert "did you mean reweighting" in output
+
+
+def test_describe_shows_documentation_parameters_and_place() -> None:
+    code, output = run("describe", "reweighting", "recap")
+    assert code == 0
+    assert "reweighting.recap.window = 10" in output
+    assert "recap.py:" in output
+
+
+def test_describe_of_a_source_shows_examples() -> None:
+    code, output = run("describe", "replay", "grounding")
+    assert code == 0
+    assert "endless, for instance" in output
+    assert output.count("grounding/train/") == 3
+
+
+def test_describe_of_a_mistyped_name() -> None:
+    code, output = run("describe", "verifiers", "acuracy")
+    assert code == 2
+    assert "did you mean: accuracy" in output
+
+
+def test_check_shows_the_table_and_the_operative_config(small_bindings: list[str]) -> None:
+    code, output = run("check", QUICKSTART, *small(small_bindings))
+    assert code == 0
+    assert "grounding" in output
+    assert "reweighting.recap.window = 10" in output or "recap.window = 10" in output
+    assert "valid" in output
+
+
+def test_check_fails_on_a_bad_file_with_one_error(tmp_path: Path) -> None:
+    file = tmp_path / "bad.gin"
+    file.write_text(f"include '{QUICKSTART}'\ntrain.reweighting = @reweighting.unifrom\n")
+    code, output = run("check", str(file))
+    assert code == 2
+    assert output.startswith("error:")
+    assert "did you mean: uniform" in output
+    assert "Traceback" not in output
+
+
+def test_a_policy_of_your_own_trains_without_touching_the_package(
+    tmp_path: Path, small_bindings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "underdog.py").write_text(PLUGIN)
+    monkeypatch.chdir(tmp_path)
+    code, output = run(
+        "train", QUICKSTART, "--plugin", "underdog.py", "--output", str(tmp_path / "run"),
+        *small([*small_bindings, "train.reweighting = @reweighting.underdog", "reweighting.underdog.floor = 0.2"]),
+    )  # fmt: skip
+    assert code == 0, output
+    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+    (logged,) = client.search_runs([client.get_experiment_by_name("recap quickstart").experiment_id])
+    assert logged.data.params["reweighting"] == "Underdog"
+    assert logged.info.run_name == "quickstart-underdog"
+    assert len({value for name, value in logged.data.metrics.items() if name.startswith("weight/")}) > 1
+
+
+def test_a_missing_plugin_file() -> None:
+    code, output = run("list", "--plugin", "nowhere.py")
+    assert code == 2
+    assert "nowhere.py" in output
