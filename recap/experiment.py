@@ -144,7 +144,8 @@ class Experiment:
         missing = []
         self.model.check()
         self.mixture.allocate(self.domains, self.prompts_per_step, 0)
-        for part in (*self.domains, *self.capabilities):
+        parts: list[Domain | Capability] = [*self.domains, *self.capabilities]
+        for part in parts:
             where = f"{part.name}/{type(part).__name__}.source"
             try:
                 part.source.check()

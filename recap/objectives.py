@@ -183,7 +183,7 @@ def reinforcement_loss(
         the differentiable loss (a scalar); Σ s per (n, k), detached, [N_all, K], from which ℓ(n, k) follows by dividing by
         the counts; the mean KL of each sequence, detached, [P * G].
     """
-    num_prompts, group_size, num_objectives = rewards.shape
+    group_size = rewards.shape[1]
     advantages = group_advantages(rewards, applies, grpo.scale)
     flat_applies = rearrange(applies, "p g k -> (p g) k").to(log_probs.dtype)
     row_domain = domain_index.repeat_interleave(group_size)

@@ -130,7 +130,7 @@ class Run:
         trainer, step = self.trainer, self.trainer.step_number
         scores = evaluate(trainer.loaded, self.experiment.capabilities, self.experiment.rewards, self.accelerator)
         self.scores[step] = scores
-        metrics = {}
+        metrics: dict[str, float] = {}
         for name, score in scores.items():
             metrics |= {
                 f"capability/{name}": score.score,

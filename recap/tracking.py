@@ -54,7 +54,6 @@ class Tracker:
         settings: where.
         run_name: shown in MLflow.
         run_id: of a run to go on with; None starts a new one.
-        from_step: with `run_id`: metrics of later steps are expected to be logged again.
         enabled: false on every process but the main one: then nothing is logged.
     """
 
@@ -67,6 +66,7 @@ class Tracker:
         self.seconds = 0.0  # spent here, to show what logging costs
         if not enabled:
             return
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar per table, on top of ours
         from mlflow import MlflowClient
 
         uri = settings.resolved_uri

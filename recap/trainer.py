@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+import transformers
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor
@@ -45,6 +47,10 @@ class StepResult:
     batch: Batch
 
 
+Pass = Callable[[], tuple[Tensor, Tensor, Tensor]]
+"""One forward: its loss, its sums per (domain, objective), and [entropy, KL, truncated, sequences, tokens] summed."""
+
+
 class Trainer:
     """Trains the model of an experiment, a step at a time.
 
@@ -68,6 +74,7 @@ class Trainer:
         asked = self.reweighting.kl_coefficient
         self.kl_coefficient = experiment.grpo.kl_coefficient if asked is None else asked
 
+        transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
         self.loaded = experiment.model.load()
         scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids).train()
         self.reference: Scorer | None = None
@@ -194,31 +201,24 @@ class Trainer:
         sums = torch.zeros_like(counts.units)
         failures = (batch.verified.faults.total(), batch.verified.timeouts.total())
         totals = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, *failures], device=self.accelerator.device)
-        passes = [*zip(batch.rollouts, batch.rewards, strict=True), *((item, None) for item in batch.supervised)]
+        passes: list[Pass] = [
+            *(
+                partial(self._reinforcement_pass, *pair, lam, counts)
+                for pair in zip(batch.rollouts, batch.rewards, strict=True)
+            ),
+            *(partial(self._supervised_pass, item, lam, counts) for item in batch.supervised),
+        ]
         if not passes:
             raise ValueError(
                 f"process {self.accelerator.process_index} has no example in step {self.step_number}:"
                 " raise train.prompts_per_step, or look at the malformed examples"
             )
-        for index, (item, table) in enumerate(passes):
+        for index, run_pass in enumerate(passes):
             is_last = index == len(passes) - 1
             with nullcontext() if is_last else self.accelerator.no_sync(self.scorer):
-                if isinstance(item, Rollout):
-                    assert table is not None
-                    loss, part, statistics = self._reinforcement_pass(item, table, lam, counts)
-                    totals[:5] += statistics
-                else:
-                    scores = self.scorer(item.encoded, item.target_ids, item.mask)
-                    loss, part = supervised_loss(
-                        log_probs=scores.log_probs,
-                        mask=item.mask,
-                        applies=item.applies,
-                        domain_index=item.domain_index,
-                        weights=lam,
-                        counts=counts,
-                    )
-                    totals[4] += item.mask.sum()
+                loss, part, statistics = run_pass()
                 sums += part
+                totals[:5] += statistics
                 # Data-parallel wrappers average the gradients of the processes; ours are shares of a sum.
                 self.accelerator.backward(loss * self.accelerator.num_processes)
         losses = mean_losses(self.accelerator.reduce(sums), counts)
@@ -262,11 +262,24 @@ class Trainer:
         statistics = [entropy.sum(), kl.sum(), rollout.truncated.sum(), kl.new_tensor(len(kl)), mask.sum()]
         return loss, part, torch.stack([value.float() for value in statistics])
 
+    def _supervised_pass(self, item: SupervisedBatch, lam: Tensor, counts: StepCounts) -> tuple[Tensor, Tensor, Tensor]:
+        scores = self.scorer(item.encoded, item.target_ids, item.mask)
+        loss, part = supervised_loss(
+            log_probs=scores.log_probs,
+            mask=item.mask,
+            applies=item.applies,
+            domain_index=item.domain_index,
+            weights=lam,
+            counts=counts,
+        )
+        return loss, part, torch.tensor([0.0, 0.0, 0.0, 0.0, float(item.mask.sum())], device=part.device)
+
     def update_model(self, losses: Tensor, rewards: Mapping[str, float], metrics: dict[str, float]) -> bool:
         """An optimizer step, unless a loss, a reward or the gradient is not finite; whether it was taken."""
-        norm = self.accelerator.clip_grad_norm_(self.scorer.parameters(), self.experiment.optimizer.max_grad_norm)
-        metrics |= {"gradient_norm": float(norm), "learning_rate": self.schedule.get_last_lr()[0]}
-        finite = bool(torch.isfinite(losses).all()) and all(map(math.isfinite, [float(norm), *rewards.values()]))
+        limit = self.experiment.optimizer.max_grad_norm
+        norm = float(self.accelerator.clip_grad_norm_(self.scorer.parameters(), limit))
+        metrics |= {"gradient_norm": norm, "learning_rate": float(self.schedule.get_last_lr()[0])}
+        finite = bool(torch.isfinite(losses).all()) and all(map(math.isfinite, [norm, *rewards.values()]))
         if finite:
             self.optimizer.step()
         self.schedule.step()

@@ -81,8 +81,8 @@ class LoadedModel:
     def __post_init__(self) -> None:
         config = self.model.config
         names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-        found = {getattr(config, name, None) for name in names} - {None}
-        self.forbidden_token_ids = sorted(found | set(self.forbidden_token_ids))
+        found = [getattr(config, name, None) for name in names]
+        self.forbidden_token_ids = sorted({*self.forbidden_token_ids, *(index for index in found if index is not None)})
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         ends = {self.tokenizer.eos_token_id}

@@ -61,17 +61,18 @@ def test_a_setting_that_cannot_work_names_its_binding_and_place(tmp_path: Path) 
 
 def test_a_mistyped_column(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"problem": "1+1=?", "answer": "2"}\n')
+    file = tmp_path / "mine.gin"
+    file.write_text(
+        f"include '{QUICKSTART}'\n"
+        "train.domains = [@file/Domain()]\n"
+        "file/Domain.source = @replay.jsonl()\n"
+        f"replay.jsonl.path = '{tmp_path}/rows.jsonl'\n"
+        "replay.jsonl.columns = {'question': 'probelm', 'answer': 'answer'}\n"
+        "file/Domain.objectives = {'accuracy': @verifiers.accuracy()}\n"
+    )
+    experiment = load_config(file).experiment
     with pytest.raises(ValueError, match="no column 'probelm'") as caught:
-        file = tmp_path / "mine.gin"
-        file.write_text(
-            f"include '{QUICKSTART}'\n"
-            "train.domains = [@file/Domain()]\n"
-            "file/Domain.source = @replay.jsonl()\n"
-            f"replay.jsonl.path = '{tmp_path}/rows.jsonl'\n"
-            "replay.jsonl.columns = {'question': 'probelm', 'answer': 'answer'}\n"
-            "file/Domain.objectives = {'accuracy': @verifiers.accuracy()}\n"
-        )
-        load_config(file).experiment.check()
+        experiment.check()
     message = str(caught.value)
     assert "rows.jsonl" in message
     assert "did you mean" in message

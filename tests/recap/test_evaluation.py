@@ -39,5 +39,5 @@ def test_score_and_standard_error(random_tiny: LoadedModel) -> None:
 
 
 def test_a_prompt_must_hold_the_question() -> None:
-    with pytest.raises(ValueError, match="must contain {question}"):
+    with pytest.raises(ValueError, match=r"must contain \{question\}"):
         Capability(name="x", source=Arithmetic(), verifier=EveryOther(), prompt="nothing")

@@ -29,7 +29,8 @@ def test_answer_follows_from_the_picture(split):
         first, second, formula = QUESTION.fullmatch(example.question).groups()
         counts = {colour: count(image, colour) for colour in COLOURS}
         a, b = counts[first], counts[second]
-        assert 1 <= a <= 4 and 1 <= b <= 4
+        assert 1 <= a <= 4
+        assert 1 <= b <= 4
         assert sum(counts.values()) == a + b, "a third colour"
         assert int(example.answer) == eval(formula, {"a": a, "b": b})
 

@@ -46,7 +46,8 @@ def test_answer_is_the_box_seen_in_the_picture(split, image_size):
 def test_boxes_lie_on_the_grid_inside_the_picture():
     coordinates = np.array([json.loads(example.answer) for example in Grounding().take(300)])
     assert (coordinates % 4 == 0).all()
-    assert coordinates.min() == 0 and coordinates.max() == 84
+    assert coordinates.min() == 0
+    assert coordinates.max() == 84
 
 
 def test_splits_share_no_problem():
