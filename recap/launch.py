@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from accelerate import PartialState
@@ -16,6 +17,23 @@ def run_name(experiment: Experiment, file: Path) -> str:
         return experiment.tracking.run_name
     policy = type(experiment.build_reweighting()).__name__.lower()
     return f"{file.stem}-{policy}"
+
+
+def check_launch() -> None:
+    """Says so where `accelerate launch --cpu --num_processes 2` has started a single process.
+
+    Without MPI, that command sets up the addresses of several CPU processes but starts one (Accelerate 1.15).
+
+    Raises:
+        ValueError: with the command that does start them.
+    """
+    prepared = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in os.environ
+    world_sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    if prepared and not any(name in os.environ for name in world_sizes):
+        raise ValueError(
+            "`accelerate launch --cpu` starts a single process unless it is given --mpirun_hostfile; for several CPU"
+            " processes:\n  ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE"
+        )
 
 
 def shared_run_directory(directory: Path) -> Path:

@@ -1,6 +1,6 @@
 """The quick start: RECAP and reasoning-only on the tiny model, and a table of what each did to every capability.
 
-Run it with `make quickstart`, or on several processes with `accelerate launch --cpu --num_processes 2 tools/quickstart.py`.
+Run it with `make quickstart`.
 """
 
 from __future__ import annotations

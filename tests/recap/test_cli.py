@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from recap.cli import app
+from registry import reweighting_policies
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = str(ROOT / "experiments" / "quickstart.gin")
@@ -104,10 +105,11 @@ def test_a_policy_of_your_own_trains_without_touching_the_package(
 ) -> None:
     (tmp_path / "underdog.py").write_text(PLUGIN)
     monkeypatch.chdir(tmp_path)
-    code, output = run(
-        "train", QUICKSTART, "--plugin", "underdog.py", "--output", str(tmp_path / "run"),
-        *small([*small_bindings, "train.reweighting = @reweighting.underdog", "reweighting.underdog.floor = 0.2"]),
-    )  # fmt: skip
+    bindings = [*small_bindings, "train.reweighting = @reweighting.underdog", "reweighting.underdog.floor = 0.2"]
+    with reweighting_policies.temporarily():
+        code, output = run(
+            "train", QUICKSTART, "--plugin", "underdog.py", "--output", str(tmp_path / "run"), *small(bindings)
+        )
     assert code == 0, output
     client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
     (logged,) = client.search_runs([client.get_experiment_by_name("recap quickstart").experiment_id])
@@ -120,3 +122,12 @@ def test_a_missing_plugin_file() -> None:
     code, output = run("list", "--plugin", "nowhere.py")
     assert code == 2
     assert "nowhere.py" in output
+
+
+def test_a_launcher_that_started_one_process_of_several_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `accelerate launch --cpu --num_processes 2` leaves in the environment of its single process."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    code, output = run("train", QUICKSTART)
+    assert code == 2
+    assert "torchrun --nproc_per_node 2" in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -132,8 +133,8 @@ trainer = Trainer(load_config(sys.argv[1], bindings).experiment)
 with trainer.experiment.rewards:
     steps = [trainer.step().metrics for _ in range(2)]
 rank = trainer.accelerator.process_index
-print("RANK", json.dumps([rank, [{k: v for k, v in s.items() if k.split("/")[0] in
-      ("loss", "weight", "reward", "signal")} | {"gradient_norm": s["gradient_norm"]} for s in steps]]))
+sys.stdout.write("RANK " + json.dumps([rank, [{k: v for k, v in s.items() if k.split("/")[0] in
+      ("loss", "weight", "reward", "signal")} | {"gradient_norm": s["gradient_norm"]} for s in steps]]) + "\\n")
 """
 
 
@@ -141,7 +142,7 @@ def steps_on(processes: int, tmp_path: Path, bindings: list[str]) -> dict[int, l
     """Two steps on one or two CPU processes; the metrics by rank."""
     script = tmp_path / "steps.py"
     script.write_text(STEPS)
-    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--main_process_port", "0"]
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [
         sys.executable,
         "-m",
@@ -150,7 +151,8 @@ def steps_on(processes: int, tmp_path: Path, bindings: list[str]) -> dict[int, l
         str(ROOT / "experiments/quickstart.gin"),
         json.dumps(bindings),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280)
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     found = [json.loads(line.split("RANK ", 1)[1]) for line in done.stdout.splitlines() if "RANK " in line]
     return dict(found)
