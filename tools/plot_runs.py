@@ -64,7 +64,7 @@ def main() -> None:
         for name, run in scores.items():
             steps, values = run[capability]
             axis.errorbar(steps, values, yerr=errors[name][capability][1], marker="o", ms=3, capsize=2, label=name)
-        axis.set(title=capability, xlabel="step", ylim=(0, 1))
+        axis.set(title=capability, xlabel="step", ylim=(0, 1.05))
     axes[0][0].set_ylabel("held-out score ± s.e.")
     axes[0][-1].legend(fontsize=7, loc="lower left")
     panels = [
@@ -73,12 +73,13 @@ def main() -> None:
         ("convergence", "convergence c"),
         ("instability", "instability i"),
     ]
+    colours = {objective: f"C{index}" for index, objective in enumerate(series(client, first, "weight"))}
     for axis, (prefix, label) in zip(axes[1], panels, strict=False):
         for objective, (steps, values) in series(client, first, prefix).items():
-            axis.plot(steps, values, lw=1, label=objective)
+            axis.plot(steps, values, lw=1, label=objective, color=colours[objective])
         axis.set(title=f"{label} ({next(iter(runs))})", xlabel="step")
         axis.title.set_fontsize(9)
-    axes[1][0].legend(fontsize=7)
+    axes[1][1].legend(fontsize=6, loc="upper left")
     for axis in axes[1][len(panels) :]:
         axis.set_visible(False)
     figure.tight_layout()
