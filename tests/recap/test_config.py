@@ -64,6 +64,7 @@ def test_a_mistyped_column(tmp_path: Path) -> None:
     file = tmp_path / "mine.gin"
     file.write_text(
         f"include '{QUICKSTART}'\n"
+        "train.mixture = @mixtures.uniform()\n"
         "train.domains = [@file/Domain()]\n"
         "file/Domain.source = @replay.jsonl()\n"
         f"replay.jsonl.path = '{tmp_path}/rows.jsonl'\n"

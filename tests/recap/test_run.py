@@ -140,6 +140,7 @@ def test_malformed_rows_are_skipped_counted_and_reported(small: Small, tmp_path:
     (tmp_path / "rows.jsonl").write_text("\n".join(rows))
     config = small(
         f"replay.jsonl.path = '{tmp_path}/rows.jsonl'",
+        "train.mixture = @mixtures.uniform()",
         "train.domains = [@file/Domain()]",
         "file/Domain.source = @replay.jsonl()",
         "file/Domain.objectives = {'next_token': @next_token_prediction()}",
