@@ -71,8 +71,6 @@ def load_config(file: str | Path, bindings: Sequence[str] = (), plugins: Iterabl
         files = [file, *_included(parsed.includes)]
         gin.finalize()
         experiment = gin.get_configurable(Experiment)()
-    except ConfigError:
-        raise
     except Exception as error:
         raise ConfigError(explain(error, files)) from error
     operative = f"# {file}\n" + "".join(f"# -b {binding}\n" for binding in bindings) + gin.operative_config_str()
@@ -91,7 +89,7 @@ def explain(error: Exception, files: Sequence[Path]) -> str:
         hint = _hint_for_parameter(found[1], found[2])
     elif found := re.search(r"No bindings specified for '([^']*)/?gin\.macro'", message):
         return f"the macro %{found[1].rstrip('/')} is used but never given a value, in {files[0]}"
-    elif isinstance(error, TypeError) and (found := re.search(r"missing \d+ required .*argument", message)):
+    elif isinstance(error, TypeError) and re.search(r"missing \d+ required .*argument", message):
         hint = "\n  bind what is missing, in the file or with -b"
     elif isinstance(error, OSError) and "Unable to open" in message:
         hint = "\n  includes are looked up from the working directory and from the folders above the file"
