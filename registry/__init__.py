@@ -46,10 +46,18 @@ reweighting_policies = Registry(
     "reweighting policy",
     "reweighting",
     [
+        "registry.reweighting.dwa",
+        "registry.reweighting.famo",
+        "registry.reweighting.gradnorm",
         "registry.reweighting.kl_only",
         "registry.reweighting.recap",
+        "registry.reweighting.recap_released",
+        "registry.reweighting.rlw",
+        "registry.reweighting.scale_invariant",
+        "registry.reweighting.schedule",
         "registry.reweighting.static",
         "registry.reweighting.uniform",
+        "registry.reweighting.uw",
     ],
 )
 model_backends = Registry(

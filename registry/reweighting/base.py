@@ -20,10 +20,16 @@ class ReweightingPolicy(ABC):
 
     Attributes:
         mean_one: whether the weights are promised to have mean 1 over the objectives.
+        same_step: whether the weights after `update` are meant for the very step that was measured: the trainer then
+            updates before the backward pass, else after it.
+        needs_gradient_norms: whether the trainer has to call `observe_gradient_norms` before each `update`, which costs
+            it a backward pass per objective.
         kl_coefficient: β of the KL term that the policy asks the trainer for; None leaves the trainer's own.
     """
 
     mean_one: ClassVar[bool] = True
+    same_step: ClassVar[bool] = False
+    needs_gradient_norms: ClassVar[bool] = False
     kl_coefficient: float | None = None
 
     def __init__(self, objectives: Iterable[str] | Mapping[str, SignalKind]) -> None:
@@ -48,6 +54,18 @@ class ReweightingPolicy(ABC):
         Raises:
             ValueError: an unknown objective.
         """
+
+    def observe_gradient_norms(self, norms: Mapping[str, float]) -> None:
+        """Takes, before `update`, what the gradients of this step measure; only where `needs_gradient_norms`.
+
+        Args:
+            norms: objective -> Euclidean norm, over all parameters, of the gradient of its unweighted L_k; one for each
+                objective that is present in the step.
+
+        Raises:
+            TypeError: the policy does not ask for them.
+        """
+        raise TypeError(f"{type(self).__name__} does not use gradient norms: ask `needs_gradient_norms` first")
 
     @property
     @abstractmethod

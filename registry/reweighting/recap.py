@@ -9,9 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-
-MAX_RATE = 10.0
-"""Convergence and instability are kept in [0, MAX_RATE], so that dividing by a mean near zero cannot dominate."""
+from registry.reweighting.numerics import is_number, mean_one, ratio, require, softmax
 
 
 class Rates(NamedTuple):
@@ -39,6 +37,9 @@ class Recap(ReweightingPolicy):
     `spread="current_mean"` is the formula of the text and of Algorithm 1. The paper's v1 has the inverse c
     (`convergence="v1"`, > 1 while worsening); its σ, over the newer window alone, is not offered.
 
+    Ours, and off by default: a floor f, λ' = f + (1 - f) λ, and smoothing β, λ'_t = β λ'_(t-1) + (1 - β) λ_t from λ'_0 = 1
+    (then the floor). Both keep the mean at 1.
+
     Where the paper is silent:
         Histories of different length: each objective keeps λ = 1 until its own history is full; the full ones share
             their part among themselves, λ = (number of full ones) · softmax(s / T). The mean is 1 throughout.
@@ -61,6 +62,8 @@ class Recap(ReweightingPolicy):
         alpha: α in [0, 1], or None for s = c + i.
         convergence: "v2" or "v1".
         spread: what σ is taken around: the mean of the newer W signals, or the mean of all 2W.
+        floor: f in [0, 1), the least weight that an objective can get.
+        smoothing: β in [0, 1), the share of the old weights at every update.
 
     Raises:
         ValueError: a parameter out of its range.
@@ -74,20 +77,31 @@ class Recap(ReweightingPolicy):
         alpha: float | None = None,
         convergence: Literal["v2", "v1"] = "v2",
         spread: Literal["current_mean", "window_mean"] = "current_mean",
+        floor: float = 0.0,
+        smoothing: float = 0.0,
     ) -> None:
         super().__init__(objectives)
-        _require(isinstance(window, int) and window >= 1, "window", "be an integer >= 1", window)
-        _require(_is_number(temperature) and temperature > 0, "temperature", "be a finite number > 0", temperature)
-        _require(alpha is None or (_is_number(alpha) and 0 <= alpha <= 1), "alpha", "be None or in [0, 1]", alpha)
-        _require(convergence in ("v2", "v1"), "convergence", "be 'v2' or 'v1'", convergence)
-        _require(spread in ("current_mean", "window_mean"), "spread", "be 'current_mean' or 'window_mean'", spread)
+        rules = {
+            "window": (isinstance(window, int) and window >= 1, "be an integer >= 1", window),
+            "temperature": (is_number(temperature) and temperature > 0, "be a finite number > 0", temperature),
+            "alpha": (alpha is None or (is_number(alpha) and 0 <= alpha <= 1), "be None or in [0, 1]", alpha),
+            "convergence": (convergence in ("v2", "v1"), "be 'v2' or 'v1'", convergence),
+            "spread": (spread in ("current_mean", "window_mean"), "be 'current_mean' or 'window_mean'", spread),
+            "floor": (is_number(floor) and 0 <= floor < 1, "be in [0, 1)", floor),
+            "smoothing": (is_number(smoothing) and 0 <= smoothing < 1, "be in [0, 1)", smoothing),
+        }
+        for parameter, (holds, rule, value) in rules.items():
+            require(holds, "recap", parameter, rule, value)
         self.window = window
         self.temperature = temperature
         self.alpha = alpha
         self.convergence = convergence
         self.spread = spread
+        self.floor = floor
+        self.smoothing = smoothing
         self._history: dict[str, deque[float]] = {name: deque(maxlen=2 * window) for name in self.objectives}
         self._ignored: Counter[str] = Counter()
+        self._smoothed = dict.fromkeys(self.objectives, 1.0)
 
     def update(self, signals: Mapping[str, float]) -> None:
         """Adds the signals of one optimizer step to the histories of the objectives present in it."""
@@ -97,17 +111,14 @@ class Recap(ReweightingPolicy):
                 self._history[name].append(float(value))
             else:
                 self._ignored[name] += 1
+        if self.smoothing:
+            for name, weight in self._softmax_weights().items():
+                self._smoothed[name] += (1 - self.smoothing) * (weight - self._smoothed[name])
 
     @property
     def weights(self) -> dict[str, float]:
-        lam = dict.fromkeys(self.objectives, 1.0)
-        scores = {name: rates.score for name, rates in self._rates().items()}
-        if scores:
-            largest = max(scores.values())  # subtracted, so that exp cannot overflow
-            exponentials = {name: math.exp((score - largest) / self.temperature) for name, score in scores.items()}
-            total = math.fsum(exponentials.values())
-            lam.update({name: len(scores) * exponential / total for name, exponential in exponentials.items()})
-        return lam
+        lam = dict(self._smoothed) if self.smoothing else self._softmax_weights()
+        return {name: self.floor + (1 - self.floor) * weight for name, weight in lam.items()} if self.floor else lam
 
     @property
     def diagnostics(self) -> dict[str, dict[str, float]]:
@@ -126,6 +137,7 @@ class Recap(ReweightingPolicy):
             "signal_kinds": dict(self.signal_kinds),
             "history": {name: list(history) for name, history in self._history.items()},
             "ignored": dict(self._ignored),
+            "smoothed": dict(self._smoothed),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -134,7 +146,7 @@ class Recap(ReweightingPolicy):
         Raises:
             ValueError: the state is of other objectives, signal kinds or another window, or is not of this policy.
         """
-        expected = {"window", "signal_kinds", "history", "ignored"}
+        expected = {"window", "signal_kinds", "history", "ignored", "smoothed"}
         if set(state) != expected:
             raise ValueError(f"not a state of recap: it holds {sorted(state)}, not {sorted(expected)}")
         if state["signal_kinds"] != self.signal_kinds:
@@ -146,6 +158,11 @@ class Recap(ReweightingPolicy):
             raise ValueError(f"the state is of window {state['window']}, but this policy was built with {self.window}")
         self._history = {name: deque(state["history"][name], maxlen=2 * self.window) for name in self.objectives}
         self._ignored = Counter(state["ignored"])
+        self._smoothed = {name: state["smoothed"][name] for name in self.objectives}
+
+    def _softmax_weights(self) -> dict[str, float]:
+        scores = {name: rates.score for name, rates in self._rates().items()}
+        return mean_one(softmax(scores, self.temperature), self.objectives)
 
     def _rates(self) -> dict[str, Rates]:
         """c, i and s of the objectives whose history is full."""
@@ -160,23 +177,10 @@ class Recap(ReweightingPolicy):
         sigma = math.sqrt(math.fsum((x - center) ** 2 for x in history) / (len(history) - 1))
 
         newer_over_older = (kind == "reward") == (self.convergence == "v2")
-        c = _ratio(newer, older) if newer_over_older else _ratio(older, newer)
-        i = _ratio(sigma, abs(newer) + abs(older)) if sigma else 0.0
+        c = ratio(newer, older) if newer_over_older else ratio(older, newer)
+        i = ratio(sigma, abs(newer) + abs(older)) if sigma else 0.0
         s = c + i if self.alpha is None else self.alpha * c + (1 - self.alpha) * i
         return Rates(c, i, s)
-
-
-def _ratio(a: float, b: float) -> float:
-    """a / b where b > 0, continued to b <= 0 so that it stays > 1 exactly where a > b; in [0, MAX_RATE]."""
-    if b > 0:
-        return _clamp(a / b)
-    if b < 0:
-        return _clamp(2 - a / b)  # 1 + (a - b) / |b|
-    return 1.0 if a == 0 else MAX_RATE if a > 0 else 0.0  # the limits of both branches
-
-
-def _clamp(rate: float) -> float:
-    return min(max(rate, 0.0), MAX_RATE)
 
 
 def _in_unit_of_largest(history: Sequence[float]) -> list[float]:
@@ -187,12 +191,3 @@ def _in_unit_of_largest(history: Sequence[float]) -> list[float]:
     """
     exponent = math.frexp(max(map(abs, history)))[1]
     return [math.ldexp(x, -exponent) for x in history]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _require(holds: bool, parameter: str, rule: str, value: object) -> None:
-    if not holds:
-        raise ValueError(f"recap: {parameter} must {rule}, got {value!r}")

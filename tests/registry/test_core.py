@@ -9,7 +9,20 @@ from registry import Registry, RegistryError, load_entry_points, load_plugin, re
 from registry.core import near_matches
 from registry.reweighting.recap import Recap
 
-BUILT_IN_REWEIGHTING = ["kl_only", "recap", "static", "uniform"]  # a name is part of every experiment that uses it
+BUILT_IN_REWEIGHTING = [  # a name is part of every experiment that uses it
+    "dwa",
+    "famo",
+    "gradnorm",
+    "kl_only",
+    "recap",
+    "recap_released",
+    "rlw",
+    "scale_invariant",
+    "schedule",
+    "static",
+    "uniform",
+    "uw",
+]
 
 
 class Adder:

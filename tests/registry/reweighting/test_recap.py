@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.reweighting.recap import MAX_RATE, Recap
+from registry.reweighting.numerics import MAX_RATE
+from registry.reweighting.recap import Recap
 from registry.testing import assert_weights_valid, check_reweighting_policy
 
 VARIANTS = list(itertools.product(("v2", "v1"), ("current_mean", "window_mean"), (None, 0.0, 0.3, 1.0)))
@@ -359,3 +360,78 @@ def test_something_that_is_no_state_of_recap_is_refused(state):
 def test_a_parameter_out_of_range_is_named_with_its_rule_and_value(parameter, value, rule):
     with pytest.raises(ValueError, match=rf"recap: {parameter} must .*{rule}.*got {value!r}"):
         Recap(["a"], **{parameter: value})
+
+
+# ---- ours: floor and smoothing
+
+
+def test_floor_is_the_least_weight_and_keeps_the_mean():
+    histories = {"a": [9, 1], "b": [1, 1], "c": [1, 9]}
+    plain = fed(histories, window=1, temperature=0.5).weights
+    floored = fed(histories, window=1, temperature=0.5, floor=0.25).weights
+    assert floored == pytest.approx({name: 0.25 + 0.75 * weight for name, weight in plain.items()})
+    assert min(plain.values()) < 0.01
+    assert min(floored.values()) >= 0.25
+
+
+def test_smoothing_is_an_average_over_the_steps_that_starts_at_one():
+    plain, smooth = (
+        Recap(["a", "b"], window=1, temperature=1.0),
+        Recap(["a", "b"], window=1, temperature=1.0, smoothing=0.8),
+    )
+    expected = 1.0
+    for a, b in [(1.0, 1.0), (0.5, 1.0), (0.1, 1.0), (0.1, 2.0), (0.2, 1.0)]:
+        plain.update({"a": a, "b": b})
+        smooth.update({"a": a, "b": b})
+        expected = 0.8 * expected + 0.2 * plain.weights["a"]
+        assert smooth.weights["a"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("parameters", [{"floor": 0.3}, {"smoothing": 0.9}, {"floor": 0.1, "smoothing": 0.5}])
+def test_contract_with_floor_and_smoothing(parameters):
+    check_reweighting_policy(lambda objectives: Recap(objectives, window=3, temperature=0.2, **parameters))
+
+
+@pytest.mark.parametrize("parameters", [{"floor": 1.0}, {"floor": -0.1}, {"smoothing": 1.0}, {"smoothing": math.nan}])
+def test_floor_and_smoothing_outside_their_range(parameters):
+    with pytest.raises(ValueError, match=f"recap: {next(iter(parameters))} must be in"):
+        Recap(["a"], **parameters)
+
+
+# ---- Algorithm 2 to the letter
+
+
+def algorithm_2(history, window, temperature):
+    """The pseudocode, line by line: losses of each objective, oldest first; None before it starts."""
+    if len(next(iter(history.values()))) < 2 * window:
+        return None
+    scores = []
+    for losses in history.values():
+        recent = np.array(losses[-2 * window :])
+        mu_old, mu_new = recent[:window].mean(), recent[window:].mean()
+        scores.append(mu_old / mu_new + recent.std(ddof=1) / (mu_new + mu_old))
+    scores = np.array(scores) / temperature
+    return len(scores) * np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(st.tuples(*[st.floats(0.1, 0.9)] * 3), min_size=1, max_size=25),
+    window=st.integers(1, 6),
+    temperature=st.floats(0.5, 20),
+)
+def test_literal_algorithm_2_at_every_step(steps, window, temperature):
+    names = ["a", "b", "c"]
+    policy = Recap(names, window=window, temperature=temperature, spread="window_mean")
+    history = {name: [] for name in names}
+    for number, values in enumerate(steps, start=1):
+        losses = dict(zip(names, values, strict=True))
+        policy.update(losses)
+        for name, value in losses.items():
+            history[name].append(value)
+        expected = algorithm_2(history, window, temperature)
+        if number < 2 * window:
+            assert expected is None
+            assert policy.weights == dict.fromkeys(names, 1.0)
+        else:
+            assert list(policy.weights.values()) == pytest.approx(expected, rel=1e-9)
