@@ -1,4 +1,9 @@
-"""Mixtures: how many prompts of a step each domain gets."""
+"""Mixtures: how many prompts of a step each domain gets.
+
+The step loss is a mean over the domains of the step, L_k = (1/N) Σ_n ℓ(n, k), and ℓ(n, k) a mean over a domain's
+prompts. More prompts of a domain in one step thus make its ℓ(n, k) less noisy, not heavier. For proportions that act
+on the gradient (propmix, MoDoMoDo) let them decide which domain a step holds: `alternate` around another mixture.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +103,38 @@ class Weighted(Mixture):
 
 @gin.configurable("alternate", module="mixtures")
 class Alternate(Mixture):
-    """One domain a step, in turn (the batches of the paper's public code)."""
+    """One domain at a time: in turn, or as often as another mixture says.
+
+    A turn is a batch of one domain. Source: the public code, whose micro-batches over all GPUs hold one domain each.
+
+    Args:
+        mixture: how often each domain has its turn; None: all in turn, in the order of `train.domains`.
+        turns: turns in a step, which share its prompts equally (the public code: its accumulation steps).
+
+    Raises:
+        ValueError: fewer than one turn, or prompts that the turns cannot share equally.
+    """
+
+    def __init__(self, mixture: Mixture | None = None, turns: int = 1) -> None:
+        if turns < 1:
+            raise ValueError(f"mixtures.alternate.turns must be at least 1; it is {turns}")
+        self._mixture = mixture
+        self._turns = turns
 
     def rates(self, domains: Sequence[Domain], step: int) -> list[float]:
+        """Of turn number `step`, counted over the whole run."""
+        if self._mixture is not None:
+            return self._mixture.rates(domains, step)
         return [float(index == step % len(domains)) for index in range(len(domains))]
+
+    def allocate(self, domains: Sequence[Domain], prompts: int, step: int) -> dict[str, int]:
+        each, left_over = divmod(prompts, self._turns)
+        if left_over:
+            raise ValueError(
+                f"mixtures.alternate.turns = {self._turns} cannot share train.prompts_per_step = {prompts} equally"
+            )
+        counts = {domain.name: 0 for domain in domains}
+        for turn in range(step * self._turns, (step + 1) * self._turns):
+            for name, chosen in super().allocate(domains, 1, turn).items():
+                counts[name] += each * chosen
+        return counts

@@ -34,6 +34,7 @@ replay_sources = Registry(
     "replay",
     [
         "registry.replay.arithmetic",
+        "registry.replay.coreset",
         "registry.replay.counting",
         "registry.replay.grounding",
         "registry.replay.hub_dataset",

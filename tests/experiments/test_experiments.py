@@ -1,4 +1,4 @@
-"""Every shipped experiment file is valid, and those of the paper hold the paper's numbers."""
+"""Every shipped experiment file is valid; baselines and policies train the tiny model."""
 
 from __future__ import annotations
 
@@ -6,11 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from recap.config import load_config
-from recap.experiment import Experiment
+from recap.config import LoadedConfig, load_config
+from recap.trainer import Trainer
+from registry import reweighting_policies
+from registry.reweighting.base import ReweightingPolicy
 
 ROOT = Path(__file__).resolve().parents[2]
-WHOLE = [*ROOT.glob("experiments/*.gin"), *ROOT.glob("experiments/paper/[!_]*.gin")]
+EXPERIMENTS = ROOT / "experiments"
+BASELINES = sorted(EXPERIMENTS.glob("baselines/*.gin"))
+POLICIES = sorted(EXPERIMENTS.glob("reweighting/*.gin"))
+WHOLE = sorted([*EXPERIMENTS.glob("*.gin"), *BASELINES, *(EXPERIMENTS / "paper").rglob("[!_]*.gin")])
+DOMAINS = {file.stem for file in EXPERIMENTS.glob("domains/*/[!_]*.gin")}
+
+# Smaller than is of any use: whether every part of a step works.
+TINY = (
+    "train.steps = 2",
+    "train.prompts_per_step = 8",
+    "train.capabilities = []",
+    "train.evaluate_every = None",
+    "rollout.group_size = 2",
+    "rollout.max_new_tokens = 8",
+    "rewards.workers = 1",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -18,48 +35,104 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-@pytest.mark.parametrize("file", sorted(WHOLE), ids=lambda path: str(path.name))
+def name_of(file: Path) -> str:
+    return str(file.relative_to(EXPERIMENTS).with_suffix(""))
+
+
+def train(config: LoadedConfig) -> ReweightingPolicy:
+    """Two steps, both of which updated the model; the policy afterwards, with weights that can be used."""
+    trainer = Trainer(config.experiment)
+    with config.experiment.rewards:
+        for _ in range(config.experiment.steps):
+            assert trainer.step().updated
+    weights = trainer.reweighting.weights
+    assert set(weights) == {objective.name for objective in config.experiment.objectives}
+    assert all(0 <= weight < float("inf") for weight in weights.values())
+    return trainer.reweighting
+
+
+@pytest.mark.parametrize("file", WHOLE, ids=name_of)
 def test_valid(file: Path) -> None:
     config = load_config(file)
-    assert config.experiment.objectives
-    for part in config.unused:
-        assert file.name == "quickstart_reasoning_only.gin", part  # leaves out domains that it includes
+    config.experiment.check()
+    used = {domain.name for domain in config.experiment.domains}
+    for binding in config.unused:  # only what a file leaves out, or replaces, of one that it includes
+        scope, family = binding.split("/")[0], binding.split(".")[0]
+        assert scope in DOMAINS - used or family in ("reweighting", "mixtures"), binding
 
 
-def paper(name: str) -> Experiment:
-    return load_config(ROOT / "experiments" / "paper" / name).experiment
+@pytest.mark.parametrize("file", BASELINES, ids=name_of)
+def test_every_baseline_trains(file: Path) -> None:
+    train(load_config(file, TINY))
 
 
-@pytest.mark.parametrize("name", ["rlvr_only_recap.gin", "hybrid_recap.gin"])
-def test_what_both_settings_of_the_paper_share(name: str) -> None:
-    experiment = paper(name)
-    assert experiment.prompts_per_step == 16
-    assert experiment.rollout.group_size == 4
-    assert experiment.optimizer.learning_rate == 1e-6
-    assert experiment.optimizer.warmup_fraction == 0.1
-    assert experiment.optimizer.betas == (0.9, 0.999)
-    assert experiment.optimizer.epsilon == 1e-8
-    assert experiment.optimizer.schedule == "linear"
-    assert experiment.grpo.kl_coefficient == 0
-    policy = experiment.build_reweighting()
-    assert (policy.window, policy.temperature) == (10, 5.0)  # type: ignore[attr-defined]
+def test_what_each_baseline_changes() -> None:
+    def load(name: str) -> LoadedConfig:
+        return load_config(EXPERIMENTS / "baselines" / f"{name}.gin")
 
-
-def test_hybrid_mixes_reinforcement_and_next_token_prediction() -> None:
-    experiment = paper("hybrid_recap.gin")
-    assert experiment.steps == 500
-    assert experiment.accumulation_steps == 2
-    assert experiment.rollout.max_new_tokens == 2048
-    assert {objective.name: objective.supervised for objective in experiment.objectives} == {
-        "accuracy": False,
-        "thinking_format": False,
-        "iou": False,
-        "answer_format": False,
-        "next_token": True,
+    names = {file.stem for file in BASELINES}
+    assert names == {
+        *("uniform", "reasoning_only", "propmix", "coreset", "lwf", "kl_only", "static", "recap", "recap_released")
     }
+    reasoning = ["counting", "arithmetic"]
+    for name in names:
+        config = load(name)
+        experiment, policy = config.experiment, config.experiment.build_reweighting()
+        domains = [domain.name for domain in experiment.domains]
+        beta = experiment.grpo.kl_coefficient if policy.kl_coefficient is None else policy.kl_coefficient
+        assert (
+            domains == reasoning if name in ("reasoning_only", "kl_only") else domains[2:] == ["grounding", "reading"]
+        )
+        assert beta == {"lwf": 0.01, "kl_only": 0.04}.get(name, 0.0)
+        assert type(policy).__name__ == {
+            "kl_only": "KLOnly", "static": "Static", "recap": "Recap", "recap_released": "RecapReleased"
+        }.get(name, "Uniform")  # fmt: skip
 
 
-def test_rlvr_only_has_four_domains_of_two_rewards() -> None:
-    experiment = paper("rlvr_only_recap.gin")
-    assert [domain.name for domain in experiment.domains] == ["lisa", "geoqav", "sat", "scienceqa"]
-    assert all(len(domain.verifiers) == 2 for domain in experiment.domains)
+def test_the_coreset_is_half_of_the_reasoning_volume() -> None:
+    experiment = load_config(EXPERIMENTS / "baselines" / "coreset.gin").experiment
+    drawn = dict.fromkeys(("counting", "arithmetic", "grounding", "reading"), 0)
+    for step in range(experiment.steps):
+        for name, count in experiment.mixture.allocate(experiment.domains, experiment.prompts_per_step, step).items():
+            drawn[name] += count
+    limits = {domain.name: domain.source.length for domain in experiment.domains if domain.source.length}
+    assert limits.keys() == {"grounding", "reading"}
+    assert sum(limits.values()) == pytest.approx((drawn["counting"] + drawn["arithmetic"]) / 2, abs=2)
+    assert all(limit < drawn[name] for name, limit in limits.items()), "a run that never repeats is not limited"
+
+
+def test_propmix_holds_the_largest_source_most_often() -> None:
+    experiment = load_config(EXPERIMENTS / "baselines" / "propmix.gin").experiment
+    steps = [experiment.mixture.allocate(experiment.domains, 80, step) for step in range(457)]
+    held = {name: sum(step[name] == 80 for step in steps) for name in steps[0]}
+    assert sum(held.values()) == 457  # 35 + 35 + 321 + 66: one domain a step
+    assert held["grounding"] == pytest.approx(321, abs=5)
+
+
+def policy_of(file: Path) -> type:
+    """The class that a file of a policy, or of a reading of it, names."""
+    policy = reweighting_policies.get(file.stem.removesuffix("_literal")).original
+    assert isinstance(policy, type)
+    return policy
+
+
+@pytest.mark.parametrize("file", POLICIES, ids=name_of)
+def test_every_policy_trains_the_quick_start(file: Path, tmp_path: Path) -> None:
+    """One included file switches the policy."""
+    mine = tmp_path / "mine.gin"
+    mine.write_text(f"include 'experiments/quickstart.gin'\ninclude '{file.relative_to(ROOT)}'\n")
+    assert isinstance(train(load_config(mine, TINY)), policy_of(file))
+
+
+def test_every_built_in_policy_has_a_file() -> None:
+    assert {file.stem for file in POLICIES} == {*reweighting_policies.names(), "recap_literal"}
+
+
+@pytest.mark.parametrize("file", POLICIES, ids=name_of)
+def test_a_policy_can_be_included_on_top_of_the_paper(file: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.gin"
+    mine.write_text(f"include 'experiments/paper/hybrid_uniform.gin'\ninclude '{file.relative_to(ROOT)}'\n")
+    experiment = load_config(mine).experiment
+    policy = experiment.build_reweighting()
+    assert set(policy.objectives) == {"accuracy", "thinking_format", "iou", "answer_format", "next_token"}
+    assert isinstance(policy, policy_of(file))
