@@ -6,20 +6,24 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import gin
 
+from recap.advantages import WeightsActOn
 from recap.checkpoint import Checkpoints
 from recap.domains import Domain, describe
 from recap.evaluation import Capability
+from recap.gradients import AGGREGATORS
+from recap.grpo import GRPO
 from recap.mixtures import Mixture, Uniform
-from recap.objectives import GRPO, Objective, ObjectiveScope, WeightsActOn, collect_objectives
+from recap.objectives import Objective, ObjectiveScope, collect_objectives
 from recap.optimization import AdamW
 from recap.rewards import RewardWorkers
 from recap.rollout import Sampling
 from recap.tracking import Tracking
 from registry.backends.base import Backend
+from registry.core import near_matches
 from registry.replay.base import MissingData
 from registry.reweighting.base import ReweightingPolicy, SignalKind
 
@@ -34,13 +38,17 @@ class Experiment:
     Args:
         model: a backend, e.g. `@backends.tiny_qwen2_5_vl()`.
         domains: what is trained on.
-        steps: optimizer steps.
+        steps: batches of rollouts, each followed by `grpo.iterations` optimizer updates (by default one).
         reweighting: a policy without parentheses, e.g. `@reweighting.recap`; it is built with the objectives.
         mixture: how many prompts of a step each domain gets.
         prompts_per_step: over all domains and processes.
         accumulation_steps: micro-batches that a process splits its prompts into.
         objective_scope: 'shared': domains that use one objective name share it; 'per_domain': each has its own.
-        weights_act_on: 'loss', 'advantage' or 'reward' (for objectives trained by reinforcement).
+        weights_act_on: 'loss', 'advantage', 'normalized_advantage' (GDPO) or 'reward', for objectives trained by
+            reinforcement; see `recap.advantages`.
+        gradient_method: how the gradients of the objectives, λ_k ∇L_k, become one: None: their mean, as in the paper; or a
+            method of TorchJD by name, e.g. 'upgrad', 'pcgrad', 'mgda', for a backward pass per objective. All trained
+            parameters must be on every process.
         signal: what those report to the policy: 'reward', 'shortfall' or 'loss'; next-token prediction reports its loss.
         capabilities: what is evaluated on held-out examples.
         evaluate_every: steps between evaluations; None: only before and after.
@@ -61,6 +69,7 @@ class Experiment:
     accumulation_steps: int = 1
     objective_scope: ObjectiveScope = "shared"
     weights_act_on: WeightsActOn = "loss"
+    gradient_method: str | None = None
     signal: SignalKind = "reward"
     rollout: Sampling = field(default_factory=Sampling)
     grpo: GRPO = field(default_factory=GRPO)
@@ -88,16 +97,26 @@ class Experiment:
             raise ValueError(f"train.evaluate_every must be at least 1, or None; it is {self.evaluate_every}")
         choices = {
             "objective_scope": ("shared", "per_domain"),
-            "weights_act_on": ("loss", "advantage", "reward"),
+            "weights_act_on": get_args(WeightsActOn),
             "signal": ("reward", "shortfall", "loss"),
             "mixed_precision": ("no", "bf16"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"train.{name} must be one of {', '.join(allowed)}; it is {getattr(self, name)!r}")
+        if self.gradient_method is not None and self.gradient_method not in AGGREGATORS:
+            near = near_matches(self.gradient_method, AGGREGATORS)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(AGGREGATORS)}"
+            raise ValueError(f"train.gradient_method is {self.gradient_method!r}; {hint}")
         if isinstance(self.reweighting, ReweightingPolicy):
             raise ValueError("train.reweighting takes the policy without parentheses: @reweighting.recap")
-        self.build_reweighting()
+        policy = self.build_reweighting()
+        if (self.gradient_method or policy.needs_gradient_norms) and self.weights_act_on != "loss":
+            asks = f"train.gradient_method = {self.gradient_method!r}" if self.gradient_method else describe(type(policy))
+            raise ValueError(
+                f"{asks} needs the gradient of every objective by itself: train.weights_act_on must be 'loss';"
+                f" it is {self.weights_act_on!r}"
+            )
 
     @cached_property
     def objectives(self) -> list[Objective]:
@@ -126,6 +145,7 @@ class Experiment:
             "accumulation_steps",
             "objective_scope",
             "weights_act_on",
+            "gradient_method",
             "signal",
             "mixed_precision",
             "seed",

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
+from recap.advantages import Advantages
 from recap.domains import Domain
-from recap.objectives import Objective, ObjectiveScope, objective_name
+from recap.grpo import GRPO
+from recap.objectives import NextTokenPrediction, Objective, ObjectiveScope, objective_name
 from recap.rewards import RewardWorkers, ScoreRequest, ScoreResult
 from recap.rollout import Prompt, Rollout
 from registry.backends.base import EncodedPrompts, LoadedModel
@@ -31,6 +34,28 @@ class RewardTable:
 
 
 @dataclass(frozen=True)
+class ReinforcementBatch:
+    """Those P groups of a rollout that are trained on, with their advantages.
+
+    Attributes:
+        encoded: the prompts.
+        completion_ids, completion_mask: [P * G, T].
+        loss_mask: [P * G, T], the tokens that the loss is over.
+        advantages: of the P groups.
+        applies: [P, G, K].
+        domain_index: [P].
+    """
+
+    encoded: EncodedPrompts
+    completion_ids: Tensor
+    completion_mask: Tensor
+    loss_mask: Tensor
+    advantages: Advantages
+    applies: Tensor
+    domain_index: Tensor
+
+
+@dataclass(frozen=True)
 class SupervisedBatch:
     """P prompts with the completion to imitate.
 
@@ -38,6 +63,7 @@ class SupervisedBatch:
         encoded: the prompts.
         target_ids, mask: [P, T], padded on the right.
         applies: [P, K], 1 for the supervised objectives of each example's domain.
+        predictions: P times k -> the kind of next-token prediction.
         domain_index: [P].
     """
 
@@ -45,7 +71,16 @@ class SupervisedBatch:
     target_ids: Tensor
     mask: Tensor
     applies: Tensor
+    predictions: list[dict[int, NextTokenPrediction]]
     domain_index: Tensor
+
+    def gradient_scale(self, log_probs: Tensor) -> Tensor:
+        """What the gradient of each target token is multiplied by, for each objective: [P, T] -> [P, T, K]."""
+        scale = log_probs.new_ones(*log_probs.shape, self.applies.shape[1])
+        for p, (predictions, real) in enumerate(zip(self.predictions, self.mask.bool(), strict=True)):
+            for k, prediction in predictions.items():
+                scale[p, real, k] = prediction.gradient_scale(log_probs[p, real].detach())
+        return scale
 
 
 def reward_tables(
@@ -101,11 +136,51 @@ def supervised_batch(
     ids = torch.tensor([target + [loaded.pad_token_id] * (length - len(target)) for target in targets], device=device)
     mask = torch.tensor([[1] * len(target) + [0] * (length - len(target)) for target in targets], device=device)
     columns = {objective.name: k for k, objective in enumerate(objectives)}
-    applies = torch.zeros(len(prompts), len(objectives), device=device)
-    for p, prompt in enumerate(prompts):
-        for local in prompt.domain.supervised:
-            applies[p, columns[objective_name(prompt.domain.name, local, scope)]] = 1
-    return SupervisedBatch(encoded, ids, mask, applies, domain_indices(prompts, domains, device))
+    predictions = [
+        {
+            columns[objective_name(prompt.domain.name, local, scope)]: prediction
+            for local, prediction in prompt.domain.supervised.items()
+        }
+        for prompt in prompts
+    ]
+    applies = torch.zeros(len(prompts), len(objectives))
+    for p, own in enumerate(predictions):
+        applies[p, list(own)] = 1
+    return SupervisedBatch(
+        encoded, ids, mask, applies.to(device), predictions, domain_indices(prompts, domains, device)
+    )
+
+
+def reinforcement_batch(
+    loaded: LoadedModel, rollout: Rollout, table: RewardTable, advantages: Advantages, grpo: GRPO, *, skip: bool
+) -> ReinforcementBatch | None:
+    """What a forward works on; None where no group is worth one.
+
+    Args:
+        skip: whether groups without a gradient may be left out, if `grpo` says so.
+    """
+    ids, mask, encoded = rollout.completion_ids, rollout.completion_mask, rollout.encoded
+    loss_mask = grpo.loss_mask(mask, rollout.truncated)
+    keep = torch.ones_like(table.domain_index, dtype=torch.bool)
+    if skip and grpo.skip_zero_advantage:
+        keep = groups_with_gradient(advantages, loss_mask)
+    if not keep.any():
+        return None
+    if not keep.all():
+        kept = [prompt for prompt, wanted in zip(rollout.prompts, keep.tolist(), strict=True) if wanted]
+        encoded = loaded.encode([prompt.text for prompt in kept], [prompt.example for prompt in kept], ids.device)
+        rows = keep.repeat_interleave(rollout.group_size)
+        length = int(mask[rows].sum(1).max())
+        ids, mask, loss_mask = (part[rows, :length] for part in (ids, mask, loss_mask))
+        combined = advantages.combined
+        advantages = Advantages(advantages.per_objective[keep], None if combined is None else combined[keep])
+    return ReinforcementBatch(encoded, ids, mask, loss_mask, advantages, table.applies[keep], table.domain_index[keep])
+
+
+def groups_with_gradient(advantages: Advantages, loss_mask: Tensor) -> Tensor:
+    """[P], false where no completion has both an advantage and a token in the loss: such a group has no gradient."""
+    counted = rearrange(loss_mask.any(1), "(p g) -> p g", g=advantages.per_objective.shape[1])
+    return (advantages.nonzero & counted).any(1)
 
 
 def domain_indices(prompts: Sequence[Prompt], domains: Sequence[Domain], device: torch.device) -> Tensor:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import gin
 import torch
 from einops import einsum, rearrange
 from torch import Tensor
 
-from recap.advantages import AdvantageScale, group_advantages
+from recap.advantages import Advantages
+from recap.grpo import GRPO
 
 if TYPE_CHECKING:
     from recap.domains import Domain
 
-WeightsActOn = Literal["loss", "reward", "advantage"]
 ObjectiveScope = Literal["shared", "per_domain"]
 
 
@@ -28,6 +28,44 @@ ObjectiveScope = Literal["shared", "per_domain"]
 @dataclass(frozen=True)
 class NextTokenPrediction:
     """Imitates the reference: cross-entropy of the target's tokens, its end token included."""
+
+    def gradient_scale(self, log_probs: Tensor) -> Tensor:
+        """What the gradient of each target token is multiplied by: [T] -> [T]; `log_probs` are detached."""
+        return torch.ones_like(log_probs)
+
+
+@gin.configurable("confidence_scaled_prediction", module="recap")
+@dataclass(frozen=True, kw_only=True)
+class ConfidenceScaledPrediction(NextTokenPrediction):
+    """Imitates the reference, the less the less the model believes it: unlikely targets do not tear at the weights.
+
+    The gradient of the cross-entropy is multiplied by exp(-CE / τ), detached. Over a 'sequence' (CE: the target's mean) it
+    is ConSFT's conservative loss sg[exp(-L / τ)] L (arXiv 2605.08879, equation 3), which is stated there for flow-matching
+    losses; over a 'token' it is p^(1/τ), p the token's probability, and at τ = 1 DFT (arXiv 2508.05629).
+    Differs from ConSFT: τ is constant, the paper anneals it. What is reported, as loss and as signal, stays the plain
+    cross-entropy.
+
+    Args:
+        level: what the model's confidence is taken over, 'token' or 'sequence'.
+        temperature: τ > 0; towards infinity the plain loss.
+
+    Raises:
+        ValueError: a level that does not exist, a temperature that is not positive.
+    """
+
+    level: Literal["token", "sequence"] = "token"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        where = "confidence_scaled_prediction"
+        if self.level not in ("token", "sequence"):
+            raise ValueError(f"{where}.level must be 'token' or 'sequence'; it is {self.level!r}")
+        if not self.temperature > 0:
+            raise ValueError(f"{where}.temperature must be > 0; it is {self.temperature}")
+
+    def gradient_scale(self, log_probs: Tensor) -> Tensor:
+        confidence = log_probs if self.level == "token" else log_probs.mean().expand_as(log_probs)
+        return (confidence / self.temperature).exp()
 
 
 @dataclass(frozen=True)
@@ -70,145 +108,94 @@ def collect_objectives(domains: Sequence[Domain], scope: ObjectiveScope) -> list
     return list(found.values())
 
 
-@gin.configurable("grpo", module="recap")
-@dataclass(frozen=True, kw_only=True)
-class GRPO:
-    """GRPO surrogate: sequence mean of token-level clipped importance ratios, group-normalised advantages.
-
-    s = -(1/T) Σ_t min(ρ_t A, clip(ρ_t, 1 - ε, 1 + ε) A) + β (1/T) Σ_t kl_t, ρ_t = exp(log π - log π_old),
-    kl_t = exp(log π_ref - log π) - (log π_ref - log π) - 1 (the k3 estimator).
-    Source: arXiv 2402.03300, equations 3 and 4.
-
-    Args:
-        clip: ε of the importance ratio.
-        kl_coefficient: β of the KL term against the reference model, the model as it was at the start; 0: none is kept.
-        scale: what advantages are divided by: the group's standard deviation, or nothing (Dr. GRPO).
-
-    Raises:
-        ValueError: a clip outside (0, 1), a negative coefficient.
-    """
-
-    clip: float = 0.2
-    kl_coefficient: float = 0.0
-    scale: AdvantageScale = "group"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.clip < 1:
-            raise ValueError(f"grpo.clip must lie in (0, 1); it is {self.clip}")
-        if self.kl_coefficient < 0:
-            raise ValueError(f"grpo.kl_coefficient must be >= 0; it is {self.kl_coefficient}")
-        if self.scale not in ("group", "none"):
-            raise ValueError(f"grpo.scale must be 'group' or 'none'; it is {self.scale!r}")
-
-    def surrogate(self, log_probs: Tensor, old_log_probs: Tensor, mask: Tensor, advantages: Tensor) -> Tensor:
-        """Sequence losses without the KL term.
-
-        Args:
-            log_probs, old_log_probs, mask: [B, T].
-            advantages: [B, K].
-
-        Returns: [B, K].
-        """
-        ratio = (log_probs - old_log_probs).exp()
-        clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
-        weight = mask / mask.sum(1, keepdim=True).clamp(min=1)
-        gain = torch.minimum(
-            einsum(ratio, advantages, "b t, b k -> b t k"), einsum(clipped, advantages, "b t, b k -> b t k")
-        )
-        return -einsum(gain, weight, "b t k, b t -> b k")
-
-    @staticmethod
-    def kl(log_probs: Tensor, reference_log_probs: Tensor, mask: Tensor) -> Tensor:
-        """k3 estimate of KL(model || reference) per token, averaged over each sequence: [B, T] -> [B], >= 0."""
-        difference = reference_log_probs - log_probs
-        weight = mask / mask.sum(1, keepdim=True).clamp(min=1)
-        return ((difference.exp() - difference - 1) * weight).sum(1)
-
-
 @dataclass(frozen=True)
 class StepCounts:
     """Over the whole step, all processes: what every mean is divided by.
 
     Attributes:
-        units: [N_all, K]: completions to which objective k applied on domain n, or target tokens for a supervised one.
+        units: [N_all, K], the divisor of ℓ(n, k): of a supervised objective its target tokens, else what
+            `GRPO.units` counts, by default completions.
+        items: [N_all, K], completions to which objective k applied on domain n, or supervised targets.
     """
 
     units: Tensor
+    items: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """[N_all, K], true where objective k was measured on domain n."""
+        return self.items > 0
 
     @property
     def num_domains(self) -> int:
         """N: domains of which something was drawn."""
-        return max(1, int((self.units.sum(1) > 0).sum()))
+        return max(1, int(self.present.any(1).sum()))
 
     @property
     def num_objectives(self) -> int:
         return int(self.units.shape[1])
 
-    def scale(self) -> Tensor:
-        """1 / (K N units): what one unit of (n, k) contributes to the step loss at λ = 1; 0 where there is none."""
-        scale = 1 / (self.num_objectives * self.num_domains * self.units.clamp(min=1))
-        return torch.where(self.units > 0, scale, 0.0)
+    def share(self) -> Tensor:
+        """1 / (N units): what one unit of (n, k) contributes to L_k; 0 where there is none."""
+        return torch.where(self.units > 0, 1 / (self.num_domains * self.units.clamp(min=1)), 0.0)
+
+
+class LossParts(NamedTuple):
+    """A micro-batch's part of the step loss.
+
+    Attributes:
+        loss: scalar, part of (1/K) Σ λ_k L_k, differentiable.
+        objectives: [K], part of each L_k, without λ, differentiable; where λ acts on the loss, `loss` is their weighted sum
+            over K.
+        sums: [N_all, K], detached; over the step and divided by the units they are ℓ(n, k).
+    """
+
+    loss: Tensor
+    objectives: Tensor
+    sums: Tensor
 
 
 def reinforcement_loss(
     grpo: GRPO,
     *,
-    log_probs: Tensor,
-    old_log_probs: Tensor,
-    reference_log_probs: Tensor | None,
-    mask: Tensor,
-    rewards: Tensor,
+    ratio: Tensor,
+    kl: Tensor,
+    loss_mask: Tensor,
+    advantages: Advantages,
     applies: Tensor,
     domain_index: Tensor,
     weights: Tensor,
     counts: StepCounts,
-    act_on: WeightsActOn,
-    kl_coefficient: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> LossParts:
     """This micro-batch's part of (1/K) Σ λ_k L_k, over the objectives trained by reinforcement.
 
-    ``loss``: every objective has its own advantages, λ_k multiplies its surrogate (the paper).
-    ``advantage``: the surrogate of the sum of λ_k A_k (GDPO without its batch normalisation); while the model is the one
-    that sampled, its gradient is the same as under ``loss``.
-    ``reward``: advantages of the sum of λ_k r_k (the public code): a factor common to a domain's objectives cancels.
+    Where λ acts on advantages or rewards, the surrogate of the combined advantages stands for those of the objectives;
+    what each L_k reports is still the surrogate of its own advantages.
 
     Args:
-        log_probs, old_log_probs, reference_log_probs, mask: [P * G, T].
-        rewards, applies: [P, G, K].
+        ratio, loss_mask: [P * G, T], importance ratios and the tokens that count.
+        kl: [P * G, T], the KL term of each token times β.
+        advantages, applies: of P groups of G completions.
         domain_index: [P].
         weights: [K], λ.
         counts: over the whole step.
-
-    Returns:
-        the differentiable loss (a scalar); Σ s per (n, k), detached, [N_all, K], from which ℓ(n, k) follows by dividing by
-        the counts; the mean KL of each sequence, detached, [P * G].
     """
-    group_size = rewards.shape[1]
-    advantages = group_advantages(rewards, applies, grpo.scale)
-    flat_applies = rearrange(applies, "p g k -> (p g) k").to(log_probs.dtype)
+    group_size = applies.shape[1]
+    own = rearrange(advantages.per_objective, "p g k -> (p g) k")
+    present = rearrange(applies, "p g k -> (p g) k").to(ratio.dtype)
     row_domain = domain_index.repeat_interleave(group_size)
-    surrogate = grpo.surrogate(log_probs, old_log_probs, mask, rearrange(advantages, "p g k -> (p g) k"))
-    kl = log_probs.new_zeros(log_probs.shape[0])
-    if reference_log_probs is not None:
-        kl = grpo.kl(log_probs, reference_log_probs, mask)
-    per_objective = (surrogate + kl_coefficient * kl[:, None]) * flat_applies
-    share = counts.scale().to(log_probs.dtype)[row_domain]  # [P * G, K]
+    penalty = grpo.over_tokens(kl, loss_mask)  # [P * G]
+    per_objective = (grpo.surrogate(ratio, loss_mask, own) + penalty[:, None]) * present
+    share = counts.share().to(ratio.dtype)[row_domain]  # [P * G, K]
 
-    if act_on == "loss":
-        loss = (per_objective * share * weights).sum()
+    objectives = (per_objective * share).sum(0)
+    if advantages.combined is None:
+        loss = (objectives * weights).sum() / counts.num_objectives
     else:
-        weighted = torch.where(applies, weights, 0.0)
-        present = applies.sum(-1, keepdim=True).clamp(min=1)
-        if act_on == "advantage":
-            combined = (weighted * advantages).sum(-1, keepdim=True) / present
-        else:
-            total = (weighted * torch.where(applies, rewards, 0.0)).sum(-1, keepdim=True)
-            combined = group_advantages(total, applies.any(-1, keepdim=True), grpo.scale)
-        single = grpo.surrogate(log_probs, old_log_probs, mask, rearrange(combined, "p g 1 -> (p g) 1"))[:, 0]
-        loss = ((single + kl_coefficient * kl) * (share * flat_applies).sum(1)).sum()
-
-    sums = log_probs.new_zeros(counts.units.shape).index_add_(0, row_domain, per_objective.detach())
-    return loss, sums, kl.detach()
+        single = grpo.surrogate(ratio, loss_mask, rearrange(advantages.combined, "p g -> (p g) 1"))[:, 0] + penalty
+        loss = (single * (share * present).sum(1)).sum() / counts.num_objectives
+    sums = ratio.new_zeros(counts.units.shape).index_add_(0, row_domain, per_objective.detach())
+    return LossParts(loss, objectives, sums)
 
 
 def supervised_loss(
@@ -216,31 +203,31 @@ def supervised_loss(
     log_probs: Tensor,
     mask: Tensor,
     applies: Tensor,
+    gradient_scale: Tensor,
     domain_index: Tensor,
     weights: Tensor,
     counts: StepCounts,
-) -> tuple[Tensor, Tensor]:
+) -> LossParts:
     """This micro-batch's part of (1/K) Σ λ_k L_k, over next-token prediction; λ always acts on the loss.
 
     Args:
         log_probs, mask: [P, T], of the target's tokens.
         applies: [P, K], the supervised objectives of each example.
+        gradient_scale: [P, T, K], constants; they change the gradient, not what is reported.
         domain_index: [P].
-
-    Returns:
-        the differentiable loss (a scalar); summed cross-entropy per (n, k), detached, [N_all, K].
     """
-    cross_entropy = -(log_probs * mask).sum(1)  # [P]
-    per_objective = cross_entropy[:, None] * applies
-    share = counts.scale().to(log_probs.dtype)[domain_index]
-    loss = (per_objective * share * weights).sum()
-    sums = log_probs.new_zeros(counts.units.shape).index_add_(0, domain_index, per_objective.detach())
-    return loss, sums
+    cross_entropy = -log_probs * mask  # [P, T]
+    per_objective = einsum(cross_entropy, gradient_scale, "p t, p t k -> p k") * applies
+    share = counts.share().to(log_probs.dtype)[domain_index]
+    objectives = (per_objective * share).sum(0)
+    reported = cross_entropy.detach().sum(1, keepdim=True) * applies
+    sums = log_probs.new_zeros(counts.units.shape).index_add_(0, domain_index, reported)
+    return LossParts((objectives * weights).sum() / counts.num_objectives, objectives, sums)
 
 
 def mean_losses(sums: Tensor, counts: StepCounts) -> Tensor:
     """L_k = (1/N) Σ_n ℓ(n, k) from the step's sums: [K]; 0 for an objective that the step did not hold."""
-    return torch.where(counts.units > 0, sums / counts.units.clamp(min=1), 0.0).sum(0) / counts.num_domains
+    return (sums * counts.share()).sum(0)
 
 
 def weight_vector(weights: Mapping[str, float], objectives: Sequence[Objective], device: torch.device) -> Tensor:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 import gin
 import numpy as np
 import torch
-from einops import repeat
 from torch import Tensor
 
+from recap.decoding import decode
 from recap.domains import Domain
-from recap.scoring import log_probabilities
 from registry.backends.base import EncodedPrompts, LoadedModel
 from registry.example import Example
 
@@ -27,6 +26,8 @@ class Sampling:
         group_size: G, completions per prompt (the paper: 4).
         max_new_tokens: a completion longer than this is cut off.
         temperature: of the softmax; rewards are for the distribution it gives, and so are log-probs.
+        shared_prefix: whether the prompt of a group is computed once. A model whose cache cannot be shared is found at the
+            first use and computes it for each completion.
 
     Raises:
         ValueError: a group of one has no advantage; a length below 1; a temperature of 0 or below.
@@ -35,6 +36,7 @@ class Sampling:
     group_size: int = 4
     max_new_tokens: int = 512
     temperature: float = 1.0
+    shared_prefix: bool = True
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
@@ -100,11 +102,11 @@ def roll_out(
     device: torch.device,
     seed: int = 0,
     step: int = 0,
+    shared_prefix: bool = True,
 ) -> Rollout:
     """Samples G completions of each prompt; temperature 0 takes the likeliest token instead.
 
-    Each token is drawn by inverting the cumulative distribution at a random number of `draw_uniforms`. Finished
-    completions leave the batch once they are a quarter of it.
+    Each token is drawn by inverting the cumulative distribution at a random number of `draw_uniforms`.
     """
     examples = [prompt.example for prompt in prompts]
     encoded = loaded.encode([prompt.text for prompt in prompts], examples, device)
@@ -116,67 +118,8 @@ def roll_out(
     if temperature > 0:
         drawn = [draw_uniforms(seed, step, example.id, group_size, max_new_tokens) for example in examples]
         uniforms = torch.from_numpy(np.concatenate(drawn)).to(device)
-    ids, mask = _decode(loaded, encoded, group_size, max_new_tokens, temperature, uniforms)
+    ids, mask = decode(loaded, encoded, group_size, max_new_tokens, temperature, uniforms, shared_prefix=shared_prefix)
     lengths = mask.sum(1).tolist()
     texts = loaded.decode([row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)])
     ended = torch.isin(ids, torch.tensor(loaded.eos_token_ids, device=device)) & mask.bool()
     return Rollout(list(prompts), encoded, ids, mask, texts, ~ended.any(1))
-
-
-def _decode(
-    loaded: LoadedModel,
-    encoded: EncodedPrompts,
-    group_size: int,
-    max_new_tokens: int,
-    temperature: float,
-    uniforms: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """The decoding loop; returns ids and mask, [P * G, T]."""
-    model = loaded.model
-    prefill = model(**encoded.inputs, position_ids=encoded.position_ids, use_cache=True, logits_to_keep=1)
-    cache = prefill.past_key_values
-    cache.batch_repeat_interleave(group_size)
-    logits = repeat(prefill.logits, "p 1 v -> (p g) v", g=group_size)
-    attention = repeat(encoded.attention_mask, "p l -> (p g) l", g=group_size)
-    position = repeat(encoded.next_position, "p -> (p g)", g=group_size)
-
-    total, device = logits.shape[0], logits.device
-    ids = torch.full((total, max_new_tokens), loaded.pad_token_id, device=device)
-    mask = torch.zeros_like(ids)
-    ends = torch.tensor(loaded.eos_token_ids, device=device)
-    rows = torch.arange(total, device=device)  # which completions are still in the batch
-    running = torch.ones(total, dtype=torch.bool, device=device)  # of those, which have not ended
-    for t in range(max_new_tokens):
-        log_probs = log_probabilities(logits, loaded.forbidden_token_ids, temperature or 1.0)
-        tokens = log_probs.argmax(-1) if uniforms is None else _invert(log_probs.exp(), uniforms[rows, t])
-        tokens = torch.where(running, tokens, loaded.pad_token_id)
-        ids[rows, t] = tokens
-        mask[rows, t] = running.long()
-        running = running & ~torch.isin(tokens, ends)
-        if t + 1 == max_new_tokens or not running.any():
-            break
-        if running.float().mean() < 0.75:
-            keep = running.nonzero().flatten()
-            cache.batch_select_indices(keep)
-            tokens, attention, position = tokens[keep], attention[keep], position[keep]
-            rows, running = rows[keep], running[keep]
-        attention = torch.cat([attention, torch.ones_like(attention[:, :1])], dim=1)
-        logits = model(
-            input_ids=tokens[:, None],
-            attention_mask=attention,
-            position_ids=(position + t)[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
-    length = int(mask.sum(1).max())
-    return ids[:, :length], mask[:, :length]
-
-
-def _invert(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """The token at which the cumulative distribution passes each random number; probabilities [B, V], uniforms [B]."""
-    cumulative = probabilities.cumsum(-1)
-    # Rounding can leave the last value a little below 1: scale by it, so that every number finds a token.
-    target = uniforms[:, None] * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, target, right=True).flatten()
-    last = probabilities.shape[-1] - 1 - (probabilities.flip(-1) > 0).int().argmax(-1)  # the last token with any chance
-    return torch.minimum(tokens, last)

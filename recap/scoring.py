@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import gin
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from recap.packing import pack, why_not_packed
 from registry.backends.base import EncodedPrompts
+
+logger = logging.getLogger(__name__)
+PROBE_TOKENS = 16  # completion tokens per completion in the comparison at first use
+
+
+@gin.configurable("scoring", module="recap")
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How the loss's forward saves work. Neither setting changes what is computed.
+
+    Args:
+        shared_prefix: whether the prompt of a group is computed once, its completions packed behind it. A model whose
+            attention cannot do that is found at the first use and gets a forward per completion.
+        chunk: completion tokens whose logits exist at the same time; backward computes them again. None: all of them.
+
+    Raises:
+        ValueError: a chunk below 1.
+    """
+
+    shared_prefix: bool = True
+    chunk: int | None = 256
+
+    def __post_init__(self) -> None:
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"scoring.chunk must be at least 1, or None; it is {self.chunk}")
 
 
 class Scores(NamedTuple):
@@ -27,19 +58,23 @@ class Scores(NamedTuple):
 class Scorer(nn.Module):
     """Scores completions under the model; the module that Accelerate wraps.
 
-    The prompt is computed once per group: its key/value cache, with gradient, is repeated for the G completions, which
-    attend to it. One forward of this module is one forward and one backward for data-parallel wrappers.
+    One forward of this module is one forward and one backward for data-parallel wrappers. The first one compares the
+    savings of `Scoring` with the plain forward, on the first tokens of the first completions, and does without those
+    that the model does not stand; a line in the log says so.
 
     Args:
         model: a causal or image-text-to-text model.
         forbidden_token_ids: tokens that are never sampled; they get no probability here either, so that log-probs are
             those of the distribution that was sampled from.
+        settings: how work is saved; None: as configured.
     """
 
-    def __init__(self, model: PreTrainedModel, forbidden_token_ids: list[int]) -> None:
+    def __init__(self, model: PreTrainedModel, forbidden_token_ids: list[int], settings: Scoring | None = None) -> None:
         super().__init__()
         self.model = model
         self.forbidden_token_ids = forbidden_token_ids
+        self.settings = settings or Scoring()
+        self._settled: Scoring | None = None  # the settings that the model was seen to stand
 
     def forward(
         self,
@@ -57,37 +92,168 @@ class Scorer(nn.Module):
             completion_mask: [P * G, T], 1 for tokens of the completion (its end token included).
             temperature: of the sampling distribution.
         """
-        group_size = completion_ids.shape[0] // len(prompts)
-        prefill = self.model(**prompts.inputs, position_ids=prompts.position_ids, use_cache=True, logits_to_keep=1)
-        cache = prefill.past_key_values
-        cache.batch_repeat_interleave(group_size)
-        logits = repeat(prefill.logits, "p 1 v -> (p g) 1 v", g=group_size)
-        if completion_ids.shape[1] > 1:
-            prompt_mask = repeat(prompts.attention_mask, "p l -> (p g) l", g=group_size)
-            start = repeat(prompts.next_position, "p -> (p g) 1", g=group_size)
-            length = completion_ids.shape[1] - 1
-            following = self.model(
-                input_ids=completion_ids[:, :-1],
-                attention_mask=torch.cat([prompt_mask, completion_mask[:, :-1].to(prompt_mask.dtype)], dim=1),
-                position_ids=start + torch.arange(length, device=start.device),
-                past_key_values=cache,
-                use_cache=True,
-            ).logits
-            logits = torch.cat([logits, following], dim=1)
-        log_probs = log_probabilities(logits, self.forbidden_token_ids, temperature)
-        with torch.no_grad():
-            entropy = -(log_probs.exp() * log_probs.clamp(min=torch.finfo(log_probs.dtype).min)).sum(-1)
-        chosen = log_probs.gather(-1, rearrange(completion_ids, "b t -> b t 1"))
-        padding = completion_mask == 0
-        return Scores(rearrange(chosen, "b t 1 -> b t").masked_fill(padding, 0.0), entropy.masked_fill(padding, 0.0))
+        if self._settled is None:
+            self._settled = self._settle(prompts, completion_ids)
+        return self._score(self._settled, prompts, completion_ids, completion_mask, temperature)
+
+    def _score(
+        self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor, temperature: float
+    ) -> Scores:
+        real = mask.bool()
+        states = (
+            self._packed(settings, prompts, ids, mask)
+            if settings.shared_prefix
+            else self._plain(settings, prompts, ids, mask)
+        )
+        head, chunk = nn.Identity(), max(1, len(states))  # the states are logits
+        if settings.chunk is not None:
+            head, chunk = self.language_model.get_output_embeddings(), settings.chunk
+        log_probs, entropy = token_scores(head, states, ids[real], self.forbidden_token_ids, temperature, chunk)
+        empty = log_probs.new_zeros(mask.shape)
+        return Scores(empty.masked_scatter(real, log_probs), empty.masked_scatter(real, entropy))
+
+    @property
+    def language_model(self) -> PreTrainedModel:
+        """The model itself, out of a LoRA wrapper's arms (its adapters are part of it)."""
+        wrapped = getattr(self.model, "get_base_model", None)
+        model: PreTrainedModel = wrapped() if wrapped else self.model
+        return model
+
+    def _packed(self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
+        """What each completion token is predicted from, [tokens, H] (or logits, [tokens, V]): one row per group."""
+        attention = self.language_model.config.get_text_config()._attn_implementation
+        packed = pack(prompts, ids, mask, additive=attention == "eager")
+        inputs = {**packed.inputs, "use_cache": False}
+        if settings.chunk is None:
+            output = self.model(**inputs).logits
+        else:
+            output = self.language_model.base_model(**inputs).last_hidden_state
+        states: Tensor = rearrange(output, "p s h -> (p s) h")
+        return states.index_select(0, packed.predictors[mask.bool()])
+
+    def _plain(self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
+        """The same without sharing: G forwards of prompt and completion, one row each."""
+        group_size, length = len(ids) // len(prompts), ids.shape[1]
+        leading = prompts.position_ids.shape[:-2]
+        following = prompts.next_position[:, None] + torch.arange(length - 1, device=ids.device)
+        positions = torch.cat([prompts.position_ids, following.expand(*leading, *following.shape)], dim=-1)
+        outputs = []
+        for g in range(group_size):
+            inputs = {
+                **prompts.inputs,
+                "input_ids": torch.cat([prompts.inputs["input_ids"], ids[g::group_size, :-1]], dim=1),
+                "attention_mask": torch.cat(
+                    [prompts.attention_mask, mask[g::group_size, :-1].to(prompts.attention_mask.dtype)], dim=1
+                ),
+                "position_ids": positions,
+                "use_cache": False,
+            }
+            if settings.chunk is None:
+                outputs.append(self.model(**inputs, logits_to_keep=length).logits)
+            else:
+                outputs.append(self.language_model.base_model(**inputs).last_hidden_state[:, -length:])
+        return rearrange(torch.stack(outputs, dim=1), "p g t h -> (p g) t h")[mask.bool()]
+
+    @torch.no_grad()
+    def _settle(self, prompts: EncodedPrompts, ids: Tensor) -> Scoring:
+        """The settings, less what this model does not stand.
+
+        Compared are two completions per prompt, of which the second must not notice the first. However many there are,
+        this takes one forward per candidate and one for the plain way, so that processes which shard a model stay in step.
+        """
+        plain = Scoring(shared_prefix=False, chunk=None)
+        if self.settings == plain:
+            return plain
+        candidates = [self.settings, replace(self.settings, chunk=None), replace(self.settings, shared_prefix=False)]
+        reason = why_not_packed(self.language_model)
+        if reason := why_not_packed(self.language_model):
+            candidates = candidates[2:]
+        group_size = len(ids) // len(prompts)
+        first = torch.arange(len(prompts), device=ids.device) * group_size
+        pair = torch.stack([first, first + min(1, group_size - 1)], dim=1)  # a lone completion twice
+        pair, second = pair.flatten(), pair[:, 1]
+        ids = torch.cat([ids, ids], dim=1)[:, :PROBE_TOKENS]  # two tokens at least: one would need nothing packed
+        mask = torch.ones_like(ids)
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            expected = self._score(plain, prompts, ids[second], mask[second], 1.0).log_probs
+            for candidate in candidates:
+                try:
+                    found = self._score(candidate, prompts, ids[pair], mask[pair], 1.0).log_probs[1::2]
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:  # whatever a model raises at a mask or an output that it does not expect
+                    reason = reason or f"{type(error).__name__}: {error}"
+                    continue
+                difference = (found - expected).abs()
+                if same_log_probs(self.model, difference):
+                    break
+                reason = reason or f"log-probs differ by up to {float(difference.max()):.2g}"
+            else:
+                candidate = plain
+        finally:
+            self.model.train(was_training)
+        if candidate != self.settings:
+            logger.warning("%s: scoring with %s: %s", type(self.language_model).__name__, candidate, reason)
+        return candidate
+
+
+def same_log_probs(model: PreTrainedModel, difference: Tensor) -> bool:
+    """Whether log-probs that differ by this are the same, up to the rounding of the model's precision."""
+    if model.dtype == torch.float32 and not torch.is_autocast_enabled(difference.device.type):
+        return bool(difference.max() < 1e-3)
+    return bool(difference.mean() < 0.05)
+
+
+def token_scores(
+    head: Callable[[Tensor], Tensor],
+    states: Tensor,
+    ids: Tensor,
+    forbidden_token_ids: list[int],
+    temperature: float,
+    chunk: int,
+) -> tuple[Tensor, Tensor]:
+    """Log-probs of tokens, and the entropy of the distributions that they come from; `chunk` tokens at a time.
+
+    Backward computes the logits of a chunk again instead of keeping them.
+
+    Args:
+        head: hidden states to logits, [n, H] -> [n, V].
+        states: [N, H].
+        ids: [N].
+
+    Returns: log-probs, [N]; entropy in nats, [N], without gradient.
+    """
+    forbidden = torch.tensor(forbidden_token_ids, dtype=torch.long, device=states.device)
+
+    def score(states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        logits = _sampled_logits(head(states), forbidden, temperature)
+        normaliser = logits.logsumexp(-1)
+        log_probs = logits.gather(-1, ids[:, None])[:, 0] - normaliser
+        with torch.no_grad():  # last: backward's second run stops before it
+            weighted = (logits - normaliser[:, None]).exp_().mul_(logits.clamp(min=torch.finfo(logits.dtype).min))
+            entropy = normaliser - weighted.sum(-1)
+        return log_probs, entropy
+
+    if len(states) <= chunk:
+        return score(states, ids)
+    parts = [
+        checkpoint(score, *part, use_reentrant=False, preserve_rng_state=False)
+        for part in zip(torch.split(states, chunk), torch.split(ids, chunk), strict=True)
+    ]
+    log_probs, entropy = zip(*parts, strict=True)
+    return torch.cat(log_probs), torch.cat(entropy)
 
 
 def log_probabilities(logits: Tensor, forbidden_token_ids: list[int], temperature: float) -> Tensor:
     """Log-probabilities [..., V] in fp32 of the distribution that completions are sampled from."""
+    forbidden = torch.tensor(forbidden_token_ids, dtype=torch.long, device=logits.device)
+    return torch.log_softmax(_sampled_logits(logits, forbidden, temperature), dim=-1)
+
+
+def _sampled_logits(logits: Tensor, forbidden: Tensor, temperature: float) -> Tensor:
     logits = logits.float()
     if temperature != 1.0:
         logits = logits / temperature
-    if forbidden_token_ids:
-        forbidden = torch.tensor(forbidden_token_ids, device=logits.device)
-        logits = logits.index_fill(-1, forbidden, -torch.inf)
-    return torch.log_softmax(logits, dim=-1)
+    return logits.index_fill(-1, forbidden, -torch.inf) if len(forbidden) else logits

@@ -1,7 +1,7 @@
 """One step of RECAP's Algorithm 1, on Accelerate.
 
-draw -> roll out -> verify -> advantages -> one forward and backward of (1/K) Σ λ_k L_k -> optimizer -> report signals ->
-reweight. What surrounds the steps (evaluations, checkpoints, logging) is in `recap/run.py`.
+draw -> roll out -> verify -> count -> (weights) -> advantages -> forward and backward of (1/K) Σ λ_k L_k -> optimizer ->
+report signals -> reweight. What surrounds the steps (evaluations, checkpoints, logging) is in `recap/run.py`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import transformers
@@ -20,22 +19,21 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor
 
+from recap.advantages import step_advantages
+from recap.batch import Batch as Batch  # part of what `step` returns
+from recap.batch import count, mean_rewards, rollout_metrics
 from recap.experiment import Experiment
-from recap.microbatch import RewardTable, SupervisedBatch, reward_tables, supervised_batch
-from recap.objectives import StepCounts, mean_losses, reinforcement_loss, supervised_loss, weight_vector
-from recap.rewards import ScoreResult
+from recap.gradients import GradientAggregator, objective_gradients, set_gradient
+from recap.microbatch import (
+    ReinforcementBatch,
+    reinforcement_batch,
+    reward_tables,
+    supervised_batch,
+)
+from recap.objectives import StepCounts, mean_losses, weight_vector
+from recap.passes import STATISTICS, EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.rollout import Prompt, Rollout, roll_out
 from recap.scoring import Scorer
-
-
-@dataclass
-class Batch:
-    """This process's share of one step: rollouts with their rewards, and supervised examples, by micro-batch."""
-
-    rollouts: list[Rollout]
-    rewards: list[RewardTable]
-    supervised: list[SupervisedBatch]
-    verified: ScoreResult
 
 
 @dataclass
@@ -47,15 +45,11 @@ class StepResult:
     batch: Batch
 
 
-Pass = Callable[[], tuple[Tensor, Tensor, Tensor]]
-"""One forward: its loss, its sums per (domain, objective), and [entropy, KL, truncated, sequences, tokens] summed."""
-
-
 class Trainer:
     """Trains the model of an experiment, a step at a time.
 
     Attributes:
-        step_number: optimizer steps taken or skipped so far.
+        step_number: steps taken or skipped so far; a step is one batch of rollouts and `grpo.iterations` updates of the model.
         loaded: the model that samples and is evaluated; `scorer` holds the same weights, wrapped by Accelerate.
     """
 
@@ -83,6 +77,9 @@ class Trainer:
         optimizer, self.schedule = experiment.optimizer.build(scorer.parameters(), experiment.steps)
         self.scorer, self.optimizer = self.accelerator.prepare(scorer, optimizer)
         self.accelerator.register_for_checkpointing(self.schedule)
+        self.trained_parameters = [p for p in self.scorer.parameters() if p.requires_grad]
+        self.aggregator = GradientAggregator(experiment.gradient_method)
+        self.per_objective = bool(experiment.gradient_method) or self.reweighting.needs_gradient_norms
 
     def step(self) -> StepResult:
         """One step of Algorithm 1."""
@@ -93,14 +90,16 @@ class Trainer:
         batch = self.verify(rollouts, prompts)
         verified = time.perf_counter()
         counts, rewards = self.count(batch)
+        if self.reweighting.same_step:
+            self.reweight(self.signals(counts, self.measure_losses(batch, counts), rewards))
         weights = self.reweighting.weights
-        losses, metrics = self.forward_backward(batch, counts, weights)
-        updated = self.update_model(losses, rewards, metrics)
+        losses, metrics, updated = self.optimize(self.passes(batch, counts, weights), counts, weights, rewards)
         signals = self.signals(counts, losses, rewards)
-        if updated:
-            self.reweighting.update(signals)
+        if updated and not self.reweighting.same_step:
+            self.reweight(signals)
         self.step_number += 1
 
+        metrics |= rollout_metrics(batch, self.accelerator.device, self.reduce)
         metrics |= {f"reward/{name}": value for name, value in rewards.items()}
         metrics |= {f"signal/{name}": value for name, value in signals.items()}
         metrics |= {f"weight/{name}": value for name, value in weights.items()}
@@ -117,6 +116,11 @@ class Trainer:
             "skipped": float(not updated),
         }
         return StepResult(metrics, updated, batch)
+
+    def reduce(self, sums: Tensor) -> Tensor:
+        """A sum over all processes."""
+        total: Tensor = self.accelerator.reduce(sums)
+        return total
 
     # --- the lines of a step
 
@@ -169,110 +173,136 @@ class Trainer:
         return Batch(rollouts, tables, targets, verified)
 
     def count(self, batch: Batch) -> tuple[StepCounts, dict[str, float]]:
-        """Over all processes: the units of every (domain, objective), and the mean reward of every objective."""
-        shape = (len(self.domains), len(self.objectives))
-        units = torch.zeros(shape, device=self.accelerator.device)
-        rewards = torch.zeros_like(units)
-        for table in batch.rewards:
-            applies = table.applies.float()
-            units.index_add_(0, table.domain_index, applies.sum(1))
-            rewards.index_add_(0, table.domain_index, torch.where(table.applies, table.rewards, 0.0).sum(1))
-        for imitated in batch.supervised:
-            units.index_add_(0, imitated.domain_index, imitated.applies * imitated.mask.sum(1, keepdim=True))
-        units, rewards = self.accelerator.reduce(units), self.accelerator.reduce(rewards)
-        means = {}
-        for k, objective in enumerate(self.objectives):
-            if not objective.supervised and units[:, k].sum() > 0:
-                means[objective.name] = float(rewards[:, k].sum() / units[:, k].sum())
-                for n, domain in enumerate(self.domains):
-                    if self.experiment.objective_scope == "shared" and units[n, k] > 0:
-                        means[f"{domain.name}/{objective.name}"] = float(rewards[n, k] / units[n, k])
-        return StepCounts(units), means
+        """Over all processes: the counts of every (domain, objective), and the mean reward of every objective."""
+        experiment = self.experiment
+        zeros = torch.zeros(len(self.domains), len(self.objectives), device=self.accelerator.device)
+        counts, rewards = count(batch, zeros, experiment.grpo, experiment.rollout.max_new_tokens, self.reduce)
+        return counts, mean_rewards(counts, rewards, self.domains, self.objectives, experiment.objective_scope)
+
+    def passes(self, batch: Batch, counts: StepCounts, weights: Mapping[str, float]) -> list[Pass]:
+        """The forwards whose losses add up to (1/K) Σ λ_k L_k; equally many on every process."""
+        step = StepWeights(weight_vector(weights, self.objectives, self.accelerator.device), counts)
+        return self.evened([*self.reinforcement_passes(batch, step), *self.supervised_passes(batch, step)], step)
+
+    def reinforcement_passes(self, batch: Batch, step: StepWeights) -> list[Pass]:
+        """One per rollout, without the groups that have no gradient."""
+        experiment, grpo = self.experiment, self.experiment.grpo
+        advantages = step_advantages(
+            batch.rewards,
+            step.weights,
+            num_domains=len(self.domains),
+            scale=grpo.scale,
+            act_on=experiment.weights_act_on,
+            reduce=self.reduce,
+        )
+        found: list[Pass] = []
+        reference = self.reference_log_probs if self.kl_coefficient else None
+        settings = (self.scorer, grpo, experiment.rollout.temperature, self.kl_coefficient, reference)
+        for rollout, table, own in zip(batch.rollouts, batch.rewards, advantages, strict=True):
+            # A KL term gives every group a gradient.
+            item = reinforcement_batch(self.loaded, rollout, table, own, grpo, skip=reference is None)
+            if item is not None:
+                found.append(ReinforcementPass(item, step, *settings))
+        return found
+
+    def supervised_passes(self, batch: Batch, step: StepWeights) -> list[Pass]:
+        return [SupervisedPass(item, step, self.scorer) for item in batch.supervised]
+
+    def evened(self, passes: list[Pass], step: StepWeights) -> list[Pass]:
+        """The passes, and empty ones up to the number that the busiest process has."""
+        own = torch.tensor([len(passes)], device=self.accelerator.device)
+        missing = int(self.accelerator.gather(own).max()) - len(passes)
+        return passes + [EmptyPass(self.loaded, step, self.scorer)] * missing
+
+    @torch.no_grad()
+    def reference_log_probs(self, item: ReinforcementBatch) -> Tensor:
+        """Log-probs of completions under the reference model, here a frozen copy: [P * G, T]."""
+        assert self.reference is not None
+        with self.accelerator.autocast():
+            scores = self.reference(
+                item.encoded,
+                item.completion_ids,
+                item.completion_mask,
+                temperature=self.experiment.rollout.temperature,
+            )
+        log_probs: Tensor = scores.log_probs
+        return log_probs
+
+    @torch.no_grad()
+    def measure_losses(self, batch: Batch, counts: StepCounts) -> Tensor:
+        """L_k of the objectives that report their loss, before any update: [K]; only for policies of the same step."""
+        step = StepWeights(torch.ones(len(self.objectives), device=self.accelerator.device), counts)
+        passes = self.supervised_passes(batch, step)
+        kinds = self.reweighting.signal_kinds
+        if any(kinds[objective.name] == "loss" and not objective.supervised for objective in self.objectives):
+            passes += self.reinforcement_passes(batch, step)
+        sums = torch.zeros_like(counts.units)
+        for run_pass in self.evened(passes, step):
+            sums += run_pass().parts.sums
+        return mean_losses(self.reduce(sums), counts)
+
+    def optimize(
+        self, passes: Sequence[Pass], counts: StepCounts, weights: Mapping[str, float], rewards: Mapping[str, float]
+    ) -> tuple[Tensor, dict[str, float], bool]:
+        """The updates of a step; returns L_k, [K], and metrics of the first, and whether all were taken."""
+        losses, metrics = self.forward_backward(passes, counts, weights)
+        updated = self.update_model(losses, rewards, metrics)
+        for _ in range(self.experiment.grpo.iterations - 1):
+            if not updated:
+                break
+            later_losses, later = self.forward_backward(passes, counts, weights)
+            updated = self.update_model(later_losses, rewards, later)
+            metrics |= {name: later[name] for name in ("clipped", "gradient_norm") if name in later}
+        self.schedule.step()
+        return losses, metrics, updated
 
     def forward_backward(
-        self, batch: Batch, counts: StepCounts, weights: Mapping[str, float]
+        self, passes: Sequence[Pass], counts: StepCounts, weights: Mapping[str, float]
     ) -> tuple[Tensor, dict[str, float]]:
-        """Accumulates the gradient of (1/K) Σ λ_k L_k; returns L_k, [K], and metrics, over all processes.
-
-        Raises:
-            ValueError: this process has nothing to train on.
-        """
-        lam = weight_vector(weights, self.objectives, self.accelerator.device)
+        """Accumulates the gradient of (1/K) Σ λ_k L_k; returns L_k, [K], and metrics, over all processes."""
         sums = torch.zeros_like(counts.units)
-        failures = (batch.verified.faults.total(), batch.verified.timeouts.total())
-        totals = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, *failures], device=self.accelerator.device)
-        passes: list[Pass] = [
-            *(
-                partial(self._reinforcement_pass, *pair, lam, counts)
-                for pair in zip(batch.rollouts, batch.rewards, strict=True)
-            ),
-            *(partial(self._supervised_pass, item, lam, counts) for item in batch.supervised),
-        ]
-        if not passes:
-            raise ValueError(
-                f"process {self.accelerator.process_index} has no example in step {self.step_number}:"
-                " raise train.prompts_per_step, or look at the malformed examples"
-            )
+        statistics = torch.zeros(len(STATISTICS), device=self.accelerator.device)
+        jacobian = torch.zeros(())
         for index, run_pass in enumerate(passes):
             is_last = index == len(passes) - 1
-            with nullcontext() if is_last else self.accelerator.no_sync(self.scorer):
-                loss, part, statistics = run_pass()
-                sums += part
-                totals[:5] += statistics
-                # Data-parallel wrappers average the gradients of the processes; ours are shares of a sum.
-                self.accelerator.backward(loss * self.accelerator.num_processes)
-        losses = mean_losses(self.accelerator.reduce(sums), counts)
-        entropy, kl, truncated, sequences, tokens, faults, timeouts = self.accelerator.reduce(totals).tolist()
+            with nullcontext() if is_last and not self.per_objective else self.accelerator.no_sync(self.scorer):
+                result = run_pass()
+                sums += result.parts.sums
+                statistics += result.statistics
+                if self.per_objective:
+                    jacobian = jacobian + objective_gradients(result.parts.objectives, self.trained_parameters)
+                else:
+                    # Data-parallel wrappers average the gradients of the processes; ours are shares of a sum.
+                    self.accelerator.backward(result.parts.loss * self.accelerator.num_processes)
+        if self.per_objective:
+            self.combine(self.reduce(jacobian), counts, weights)
+        for parameter in self.scorer.parameters():
+            # What nothing reached has gradient 0: which groups were skipped, and where, cannot matter to the optimizer.
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        losses = mean_losses(self.reduce(sums), counts)
+        lam = weight_vector(weights, self.objectives, losses.device)
         metrics = {f"loss/{objective.name}": float(losses[k]) for k, objective in enumerate(self.objectives)}
-        metrics |= {"loss": float((lam * losses).mean()), "completion_tokens": tokens}
-        if sequences:
-            metrics |= {"entropy": entropy / sequences, "truncated": truncated / sequences}
-            metrics |= {"verifier_faults": faults, "verifier_timeouts": timeouts}
-            if self.reference is not None:
-                metrics["kl"] = kl / sequences
+        metrics["loss"] = float((lam * losses).mean())
+        totals = dict(zip(STATISTICS, self.reduce(statistics).tolist(), strict=True))
+        if totals["sequences"]:
+            metrics["entropy"] = totals["entropy"] / totals["sequences"]
+            if self.kl_coefficient:
+                metrics["kl"] = totals["kl"] / totals["sequences"]
+            if self.experiment.grpo.iterations > 1:
+                metrics["clipped"] = totals["clipped"] / max(1, totals["tokens"])
         return losses, metrics
 
-    def _reinforcement_pass(
-        self, rollout: Rollout, table: RewardTable, lam: Tensor, counts: StepCounts
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        experiment = self.experiment
-        mask = rollout.completion_mask
-        temperature = experiment.rollout.temperature
-        arguments = (rollout.encoded, rollout.completion_ids, mask)
-        scores = self.scorer(*arguments, temperature=temperature)
-        reference = None
-        if self.reference is not None:
-            with torch.no_grad(), self.accelerator.autocast():
-                reference = self.reference(*arguments, temperature=temperature).log_probs
-        loss, part, kl = reinforcement_loss(
-            experiment.grpo,
-            log_probs=scores.log_probs,
-            old_log_probs=scores.log_probs.detach(),  # one update per rollout: the model that sampled is this one
-            reference_log_probs=reference,
-            mask=mask,
-            rewards=table.rewards,
-            applies=table.applies,
-            domain_index=table.domain_index,
-            weights=lam,
-            counts=counts,
-            act_on=experiment.weights_act_on,
-            kl_coefficient=self.kl_coefficient,
-        )
-        entropy = (scores.entropy * mask).sum(1) / mask.sum(1).clamp(min=1)
-        statistics = [entropy.sum(), kl.sum(), rollout.truncated.sum(), kl.new_tensor(len(kl)), mask.sum()]
-        return loss, part, torch.stack([value.float() for value in statistics])
-
-    def _supervised_pass(self, item: SupervisedBatch, lam: Tensor, counts: StepCounts) -> tuple[Tensor, Tensor, Tensor]:
-        scores = self.scorer(item.encoded, item.target_ids, item.mask)
-        loss, part = supervised_loss(
-            log_probs=scores.log_probs,
-            mask=item.mask,
-            applies=item.applies,
-            domain_index=item.domain_index,
-            weights=lam,
-            counts=counts,
-        )
-        return loss, part, torch.tensor([0.0, 0.0, 0.0, 0.0, float(item.mask.sum())], device=part.device)
+    def combine(self, jacobian: Tensor, counts: StepCounts, weights: Mapping[str, float]) -> None:
+        """One direction from the gradients of the objectives, [K, parameters]: by a gradient method, or their mean."""
+        if self.reweighting.needs_gradient_norms:
+            norms, present = jacobian.norm(dim=1).tolist(), counts.present.any(0).tolist()
+            names = [objective.name for objective in self.objectives]
+            self.reweighting.observe_gradient_norms(
+                {name: norm for name, norm, there in zip(names, norms, present, strict=True) if there}
+            )
+        weighted = jacobian * weight_vector(weights, self.objectives, jacobian.device)[:, None]
+        set_gradient(self.aggregator(weighted), self.trained_parameters)
 
     def update_model(self, losses: Tensor, rewards: Mapping[str, float], metrics: dict[str, float]) -> bool:
         """An optimizer step, unless a loss, a reward or the gradient is not finite; whether it was taken."""
@@ -282,19 +312,23 @@ class Trainer:
         finite = bool(torch.isfinite(losses).all()) and all(map(math.isfinite, [norm, *rewards.values()]))
         if finite:
             self.optimizer.step()
-        self.schedule.step()
         self.optimizer.zero_grad()
         return finite
+
+    def reweight(self, signals: Mapping[str, float]) -> None:
+        """Reports the signals of a step; those of a broken one are left out as a whole."""
+        if all(map(math.isfinite, signals.values())):
+            self.reweighting.update(signals)
 
     def signals(self, counts: StepCounts, losses: Tensor, rewards: Mapping[str, float]) -> dict[str, float]:
         """What each objective present in this step reports to the reweighting policy."""
         signals = {}
         for k, objective in enumerate(self.objectives):
-            if counts.units[:, k].sum() == 0:
+            if not counts.present[:, k].any():
                 continue
             kind = self.reweighting.signal_kinds[objective.name]
             if kind == "loss":
-                carried = int((counts.units[:, k] > 0).sum())  # mean over the domains that carry it
+                carried = int(counts.present[:, k].sum())  # mean over the domains that carry it
                 signals[objective.name] = float(losses[k]) * counts.num_domains / carried
             else:
                 mean = rewards[objective.name]

@@ -3,9 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recap.decoding import invert
 from recap.domains import Domain
 from recap.objectives import NextTokenPrediction
-from recap.rollout import Prompt, Rollout, _invert, draw_uniforms, roll_out
+from recap.rollout import Prompt, Rollout, draw_uniforms, roll_out
 from registry.backends.base import LoadedModel
 from registry.example import Example
 from registry.replay.arithmetic import Arithmetic
@@ -84,7 +85,7 @@ def test_inverting_the_cumulative_distribution_samples_it(seed: int) -> None:
     probabilities /= probabilities.sum()
     count = 4000
     uniforms = (torch.arange(count) + 0.5) / count
-    tokens = _invert(probabilities.expand(count, 7), uniforms)
+    tokens = invert(probabilities.expand(count, 7), uniforms)
     frequencies = torch.bincount(tokens, minlength=7) / count
     torch.testing.assert_close(frequencies, probabilities, atol=2 / count, rtol=0)
     assert frequencies[seed % 7] == 0
@@ -92,7 +93,7 @@ def test_inverting_the_cumulative_distribution_samples_it(seed: int) -> None:
 
 def test_the_largest_number_finds_a_possible_token() -> None:
     probabilities = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
-    assert _invert(probabilities, torch.tensor([float(np.nextafter(np.float32(1), np.float32(0)))])).item() == 1
+    assert invert(probabilities, torch.tensor([float(np.nextafter(np.float32(1), np.float32(0)))])).item() == 1
 
 
 def test_uniforms_depend_on_seed_step_and_example() -> None:

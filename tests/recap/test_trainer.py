@@ -48,7 +48,8 @@ def test_micro_batches_give_the_same_gradient(small: Small) -> None:
         trainer = Trainer(small(f"train.accumulation_steps = {accumulation}").experiment)
         batch = trainer.verify(trainer.roll_out(prompts := trainer.draw()), prompts)
         counts, _ = trainer.count(batch)
-        trainer.forward_backward(batch, counts, trainer.reweighting.weights)
+        weights = trainer.reweighting.weights
+        trainer.forward_backward(trainer.passes(batch, counts, weights), counts, weights)
         gradients.append(torch.cat([p.grad.flatten() for p in trainer.loaded.model.parameters()]))
     assert gradients[0].norm() > 0
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
@@ -66,7 +67,22 @@ def test_the_same_seed_gives_the_same_steps(small: Small) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize("policy", ["recap", "uniform", "static", "kl_only"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "dwa",
+        "famo",
+        "gradnorm",
+        "kl_only",
+        "recap",
+        "recap_released",
+        "rlw",
+        "scale_invariant",
+        "static",
+        "uniform",
+        "uw",
+    ],
+)
 def test_every_policy_trains_with_one_changed_line(small: Small, policy: str) -> None:
     trainer = Trainer(small(f"train.reweighting = @reweighting.{policy}").experiment)
     metrics = trainer.step().metrics
@@ -74,7 +90,7 @@ def test_every_policy_trains_with_one_changed_line(small: Small, policy: str) ->
     assert ("kl" in metrics) == (policy == "kl_only")
 
 
-@pytest.mark.parametrize("act_on", ["loss", "reward", "advantage"])
+@pytest.mark.parametrize("act_on", ["loss", "reward", "advantage", "normalized_advantage"])
 def test_weights_act_where_they_are_told_to(small: Small, act_on: str) -> None:
     assert Trainer(small(f"train.weights_act_on = '{act_on}'").experiment).step().updated
 
@@ -90,6 +106,22 @@ class Poisoned:
 
     def __call__(self, completion: str, example: Example) -> float:
         return float("nan")
+
+
+def test_a_policy_of_the_same_step_weighs_the_step_that_it_measured(small: Small) -> None:
+    """Each step's weights are those that a second policy gives after the step's own signals."""
+    bindings = ("train.reweighting = @reweighting.recap_released", "reweighting.recap_released.temperature = 0.05")
+    config = small(*bindings, "train.objective_scope = 'per_domain'", "train.weights_act_on = 'reward'").experiment
+    trainer, twin = Trainer(config), config.build_reweighting()
+    spreads = []
+    for _ in range(3):
+        metrics = trainer.step().metrics
+        twin.update({name: metrics[f"signal/{name}"] for name in twin.objectives})
+        for name, weight in twin.weights.items():
+            assert metrics[f"weight/{name}"] == pytest.approx(weight, rel=1e-3)
+        spreads.append(metrics["weight_spread"])
+    assert spreads[0] == 0
+    assert spreads[1] > 0.01
 
 
 def test_nan_in_a_reward_never_reaches_the_weights(small: Small) -> None:

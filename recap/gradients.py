@@ -1,0 +1,112 @@
+"""Gradient methods: how the gradients of several objectives become one direction, by name, through TorchJD."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from registry.core import near_matches
+
+if TYPE_CHECKING:
+    from torchjd.aggregation import Aggregator
+
+MISSING = 'gradient methods need an optional extra: pip install "recap-rlvr[gradients]"'
+
+AGGREGATORS: dict[str, Callable[[Any, int], Aggregator]] = {
+    "aligned_mtl": lambda jd, _: jd.AlignedMTL(),
+    "cagrad": lambda jd, _: jd.CAGrad(c=0.5),  # c of the two-task example of its paper's code
+    "config": lambda jd, _: jd.ConFIG(),
+    "dualproj": lambda jd, _: jd.DualProj(),
+    "fairgrad": lambda jd, _: jd.FairGrad(alpha=2.0),  # 1 would be Nash-MTL
+    "graddrop": lambda jd, _: jd.GradDrop(),
+    "gradvac": lambda jd, _: jd.GradVac(),
+    "imtl_g": lambda jd, _: jd.IMTLG(),
+    "mgda": lambda jd, _: jd.MGDA(),
+    "nash_mtl": lambda jd, objectives: jd.NashMTL(n_tasks=objectives),
+    "pcgrad": lambda jd, _: jd.PCGrad(),
+    "upgrad": lambda jd, _: jd.UPGrad(),
+}
+"""Name -> (module `torchjd.aggregation`, number of objectives) -> aggregator, with its paper's or TorchJD's settings."""
+
+
+def build_aggregator(name: str, objectives: int) -> Aggregator:
+    """A new aggregator: gradients [objectives, parameters] -> direction [parameters].
+
+    Source: TorchJD (arXiv 2406.16232), whose documentation names the paper of each. Some keep a state, so that every
+    model needs one of its own.
+
+    Args:
+        name: one of `AGGREGATORS`.
+        objectives: K >= 1, the number of gradients.
+
+    Raises:
+        ValueError: an unknown name, or a package of the extra ``gradients`` is not installed.
+    """
+    if name not in AGGREGATORS:
+        near = near_matches(name, AGGREGATORS)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(AGGREGATORS)}"
+        raise ValueError(f"no gradient method {name!r}; {hint}")
+    try:
+        from torchjd import aggregation
+
+        return AGGREGATORS[name](aggregation, objectives)
+    except ImportError as error:
+        raise ValueError(f"{name}: {MISSING} ({error})") from error
+
+
+class GradientAggregator:
+    """One direction from the gradients of the objectives: by a gradient method, or their mean.
+
+    An objective without gradient (absent from the step, or with advantages of 0 alone) is left out: to MGDA and its kin
+    it would mean that no direction is left.
+
+    Args:
+        method: one of `AGGREGATORS`, or None for the mean, (1/K) Σ λ_k ∇L_k.
+
+    Raises:
+        ValueError: as `build_aggregator`.
+    """
+
+    def __init__(self, method: str | None) -> None:
+        self.method = method
+        self._by_number: dict[int, Aggregator] = {}
+        if method is not None:
+            self._built(2)
+
+    def __call__(self, gradients: Tensor) -> Tensor:
+        """[K, parameters] -> [parameters]."""
+        present = gradients[gradients.abs().amax(dim=1) > 0]
+        if self.method is None or len(present) < 2:
+            return gradients.mean(0)
+        direction: Tensor = self._built(len(present))(present)
+        return direction
+
+    def _built(self, number: int) -> Aggregator:
+        if number not in self._by_number:
+            assert self.method is not None
+            self._by_number[number] = build_aggregator(self.method, number)
+        return self._by_number[number]
+
+
+def objective_gradients(losses: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The gradient of each loss, one backward pass each: [K] -> [K, parameters]; 0 where nothing is reached."""
+    rows = []
+    for k, loss in enumerate(losses):
+        found = torch.autograd.grad(loss, parameters, retain_graph=k + 1 < len(losses), allow_unused=True)
+        rows.append(
+            torch.cat(
+                [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, found, strict=True)]
+            )
+        )
+    return torch.stack(rows)
+
+
+def set_gradient(direction: Tensor, parameters: Sequence[nn.Parameter]) -> None:
+    """Makes a direction, [parameters], the gradient that the optimizer sees."""
+    start = 0
+    for parameter in parameters:
+        parameter.grad = direction[start : start + parameter.numel()].view_as(parameter).to(parameter.dtype)
+        start += parameter.numel()
