@@ -1,0 +1,1 @@
+"""Studies: small experiments on the method itself, rerun by one command each."""
