@@ -1,6 +1,6 @@
 """What reweighting costs: `recap` over many objectives against a step of the tiny model, in one run.
 
-    python tools/bench_reweighting.py
+python tools/bench_reweighting.py
 """
 
 from __future__ import annotations

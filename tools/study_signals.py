@@ -235,6 +235,7 @@ def draw(results: Mapping[Setting, Mapping[int, Measured]], out: Path) -> None:
         axis.axhline(1, lw=0.5, color="0.6")
         axis.set_title(setting.label, fontsize=9)
         axis.tick_params(labelsize=7)
+        axis.set_xlabel("step", fontsize=7)
         if index == 0:
             axis.legend(fontsize=6)
             axis.set_ylabel("λ (seed 0)", fontsize=8)
