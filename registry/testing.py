@@ -154,8 +154,8 @@ def assert_processes_agree(
     """Two policies that see the same signals, named in another order, hold the same weights at every step."""
     first, second = build(objectives), build(objectives)
     for number, signals in enumerate(random_signals(objectives, steps, seed, presence=0.8)):
-        first.update(signals)
-        second.update(dict(reversed(signals.items())))
+        _update(first, signals)
+        _update(second, dict(reversed(signals.items())))
         assert first.weights == second.weights, (
             f"step {number}: {first.weights} in one process, {second.weights} in another"
         )
@@ -167,7 +167,7 @@ def assert_reading_changes_nothing(
     """Weights read twice are the same, and writing into what was read, or into the signals given, changes nothing."""
     policy = build(objectives)
     for number, signals in enumerate(random_signals(objectives, steps, seed)):
-        policy.update(signals)
+        _update(policy, signals)
         weights = dict(policy.weights)
         policy.weights.clear()
         signals.clear()
@@ -188,7 +188,7 @@ def assert_state_round_trip(
     for cut in (0, random.Random(seed).randrange(1, steps), steps - 1):
         policy = build(objectives)
         for step in signals[:cut]:
-            policy.update(step)
+            _update(policy, step)
         state = policy.state_dict()
         saved = pickle.dumps(state)
         expected = _course(policy, signals[cut:])
@@ -199,7 +199,7 @@ def assert_state_round_trip(
         for history in ([], random_signals(objectives, steps, seed + 1)):
             resumed = build(objectives)
             for step in history:
-                resumed.update(step)
+                _update(resumed, step)
             state = pickle.loads(saved)
             resumed.load_state_dict(state)
             resumed_course = _course(resumed, signals[cut:])
@@ -227,13 +227,20 @@ def assert_unknown_objective_rejected(
         assert unknown in message, f"the error must name the unknown objective {unknown!r}: {message}"
         assert policy.weights == weights, f"step {number}: a rejected update changed the weights"
         assert policy.state_dict() == pickle.loads(state), f"step {number}: a rejected update changed the state"
-        policy.update(signals)
+        _update(policy, signals)
+
+
+def _update(policy: ReweightingPolicy, signals: Signals) -> None:
+    """A step as a trainer makes it: where the policy asks for gradient norms, the sizes of the signals stand for them."""
+    if policy.needs_gradient_norms:
+        policy.observe_gradient_norms({name: abs(value) for name, value in signals.items()})
+    policy.update(signals)
 
 
 def _assert_valid_throughout(policy: ReweightingPolicy, signals: Sequence[Mapping[str, float]]) -> None:
     assert_weights_valid(policy, "before the first update")
     for number, step in enumerate(signals):
-        policy.update(dict(step))
+        _update(policy, dict(step))
         assert_weights_valid(policy, f"step {number}, signals {step}")
 
 
@@ -242,6 +249,6 @@ def _course(policy: ReweightingPolicy, signals: Sequence[Mapping[str, float]]) -
     course: list[tuple[object, ...]] = []
     for step in ({}, *signals):
         if course:
-            policy.update(step)
+            _update(policy, dict(step))
         course.append((dict(policy.weights), policy.diagnostics, policy.kl_coefficient))
     return course

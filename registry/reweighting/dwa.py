@@ -8,7 +8,7 @@ from typing import Any
 
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-from registry.reweighting.numerics import finite_losses, is_number, mean_one, ratio, require, softmax
+from registry.reweighting.numerics import finite_losses, is_number, mean_one, ratio, require, require_state, softmax
 
 
 @reweighting_policies.register("dwa")
@@ -53,9 +53,13 @@ class DynamicWeightAverage(ReweightingPolicy):
         return {"change": self._changes()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": {name: list(losses) for name, losses in self._losses.items()}}
+        return {
+            "signal_kinds": dict(self.signal_kinds),
+            "losses": {name: list(losses) for name, losses in self._losses.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        require_state("dwa", state, ("signal_kinds", "losses"), self.signal_kinds)
         self._losses = {name: deque(state["losses"][name], maxlen=2) for name in self.objectives}
 
     def _changes(self) -> dict[str, float]:

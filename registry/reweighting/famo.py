@@ -8,7 +8,7 @@ from typing import Any
 
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-from registry.reweighting.numerics import Adam, finite_losses, is_number, mean_one, require, softmax
+from registry.reweighting.numerics import Adam, finite_losses, is_number, mean_one, require, require_state, softmax
 
 EPSILON = 1e-8
 
@@ -26,7 +26,7 @@ class FAMO(ReweightingPolicy):
 
     Losses below the bound b, where the logarithm ends: b_k is `lower_bound` or, if lower, the smallest loss seen, for both
     terms of δ. A reward r counts as the loss 1 - r. An objective without a loss yet has λ = 1; an absent one keeps its ξ
-    and loss; NaN and inf are absent.
+    and loss, and J is that of the softmax over the others; NaN and inf are absent.
 
     Args:
         objectives: names, or a mapping name -> signal kind.
@@ -59,15 +59,15 @@ class FAMO(ReweightingPolicy):
         losses = finite_losses(signals, self.signal_kinds)
         for name, loss in losses.items():
             self._bounds[name] = min(self._bounds[name], loss)
-        shares = softmax(self._logits)
         fall = {
             name: math.log(self._distance(name, self._losses[name])) - math.log(self._distance(name, losses[name]))
             for name in self.objectives
             if name in losses and name in self._losses
         }
+        shares = softmax({name: self._logits[name] for name in fall})  # of the objectives that can be compared
         mean = math.fsum(shares[name] * delta for name, delta in fall.items())
-        for name in self.objectives if fall else ():
-            gradient = shares[name] * (fall.get(name, 0.0) - mean)  # row of Jᵀ δ
+        for name, delta in fall.items():
+            gradient = shares[name] * (delta - mean)  # row of Jᵀ δ
             self._logits[name] = self._adam.step(self._logits[name], gradient, name)
         self._losses.update(losses)
 
@@ -87,6 +87,7 @@ class FAMO(ReweightingPolicy):
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "signal_kinds": dict(self.signal_kinds),
             "logits": dict(self._logits),
             "bounds": dict(self._bounds),
             "losses": dict(self._losses),
@@ -94,6 +95,7 @@ class FAMO(ReweightingPolicy):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        require_state("famo", state, ("signal_kinds", "logits", "bounds", "losses", "adam"), self.signal_kinds)
         self._logits = {name: state["logits"][name] for name in self.objectives}
         self._bounds = {name: state["bounds"][name] for name in self.objectives}
         self._losses = dict(state["losses"])

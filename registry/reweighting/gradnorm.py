@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-from registry.reweighting.numerics import Adam, finite_losses, is_number, mean_one, ratio, require
+from registry.reweighting.numerics import Adam, finite_losses, is_number, mean_one, ratio, require, require_state
 
 SMALLEST_WEIGHT = 1e-3
 LARGEST_NORM = 1e100  # beyond it sums overflow
@@ -27,12 +27,12 @@ class GradNorm(ReweightingPolicy):
     Differs: norms are over all parameters, the paper's over the last shared layer.
 
     Losses of 0 or below: L / L(0) = 1 + (L - L(0)) / |L(0)|, and it is cut to [0, 10]. λ stays at or above 1e-3 before it
-    is scaled. A reward r counts as the loss 1 - r. Objectives without a loss and a norm in a step keep their λ; NaN and
-    inf are absent.
+    is scaled. A reward r counts as the loss 1 - r. Objectives without a loss and a norm in a step keep their λ, but
+    for the scaling; NaN and inf are absent.
 
     Args:
         objectives: names, or a mapping name -> signal kind.
-        restoring_force: the exponent a >= 0 (the paper's α); the higher, the more slow objectives count.
+        restoring_force: the exponent a in [0, 10] (the paper's α); the higher, the more slow objectives count.
         learning_rate: of Adam on λ, > 0.
 
     Raises:
@@ -49,7 +49,7 @@ class GradNorm(ReweightingPolicy):
     ) -> None:
         super().__init__(objectives)
         force, rate = restoring_force, learning_rate
-        require(is_number(force) and force >= 0, "gradnorm", "restoring_force", "be >= 0", force)
+        require(is_number(force) and 0 <= force <= 10, "gradnorm", "restoring_force", "be in [0, 10]", force)
         require(is_number(rate) and rate > 0, "gradnorm", "learning_rate", "be > 0", rate)
         self.restoring_force = force
         self._adam = Adam(self.objectives, rate)
@@ -87,6 +87,7 @@ class GradNorm(ReweightingPolicy):
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "signal_kinds": dict(self.signal_kinds),
             "weights": dict(self._weights),
             "first": dict(self._first),
             "norms": dict(self._norms),
@@ -94,6 +95,7 @@ class GradNorm(ReweightingPolicy):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        require_state("gradnorm", state, ("signal_kinds", "weights", "first", "norms", "adam"), self.signal_kinds)
         self._weights = {name: state["weights"][name] for name in self.objectives}
         self._first = dict(state["first"])
         self._norms = dict(state["norms"])

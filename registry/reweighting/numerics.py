@@ -65,6 +65,18 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
+def require_state(
+    policy: str, state: Mapping[str, Any], expected: Iterable[str], kinds: Mapping[str, SignalKind] | None = None
+) -> None:
+    """Raises ValueError unless a saved state has the expected entries and, if given, was of these signal kinds."""
+    if set(state) != set(expected):
+        raise ValueError(f"not a state of {policy}: it holds {sorted(state)}, not {sorted(expected)}")
+    if kinds is not None and state["signal_kinds"] != kinds:
+        raise ValueError(
+            f"the state is of objectives {state['signal_kinds']}, but this policy was built with {dict(kinds)}"
+        )
+
+
 class Adam:
     """Adam (arXiv 1412.6980) on a few named floats, for policies that learn their weights.
 

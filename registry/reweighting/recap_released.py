@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-from registry.reweighting.numerics import clamp, is_number, require, softmax
+from registry.reweighting.numerics import clamp, is_number, require, require_state, softmax
 
 TINY = 1e-15  # the public code's
 LARGEST_SIGNAL = 1e100
@@ -20,8 +20,8 @@ LARGEST_RATE = 1e200
 class RecapReleased(ReweightingPolicy):
     """Weights objectives as the public code of RECAP does, to the letter.
 
-    With the signals of objective k that are known, at most 2W: μ_old and μ_new the means of their halves (of an odd
-    number the first is dropped), m and σ the mean and the population standard deviation of all of them:
+    With the signals of objective k that are known, at most 2W, the first left out of an odd number above 1: μ_old and μ_new
+    the means of their halves, m and σ the mean and the population standard deviation of both halves:
 
         c_k = μ_old / (μ_new + 1e-15)    where the weight of a reward objective is asked for   (c = 1 before two signals)
         c_k = μ_new / (μ_old + 1e-15)    where that of a loss objective is
@@ -37,7 +37,8 @@ class RecapReleased(ReweightingPolicy):
     (`train.objective_scope = 'per_domain'`), weights on the rewards (`train.weights_act_on = 'reward'`) and one domain a
     step (`mixtures.alternate`), as in `experiments/paper/`.
 
-    Where the public code would fail: NaN and inf are treated as absent; signals are cut to ±1e100 and rates to ±1e200; a
+    Differs: the public code adds its 1e-15 to the sums of the halves, which shows only where a mean is about that small.
+    Where it would fail: NaN and inf are treated as absent; signals are cut to ±1e100 and rates to ±1e200; a
     denominator of exactly 0 counts as 1e-15. An objective not seen yet has λ = 1.
 
     Args:
@@ -111,9 +112,22 @@ class RecapReleased(ReweightingPolicy):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": {name: list(history) for name, history in self._history.items()}, "updates": self._updates}
+        return {
+            "window": self.window,
+            "signal_kinds": dict(self.signal_kinds),
+            "history": {name: list(history) for name, history in self._history.items()},
+            "updates": self._updates,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from a saved state; temperature, alpha and steps are this policy's own.
+
+        Raises:
+            ValueError: the state is of other objectives, signal kinds or another window, or is not of this policy.
+        """
+        require_state("recap_released", state, ("window", "signal_kinds", "history", "updates"), self.signal_kinds)
+        if state["window"] != self.window:
+            raise ValueError(f"the state is of window {state['window']}, but this policy was built with {self.window}")
         self._history = {name: deque(values, maxlen=2 * self.window) for name, values in state["history"].items()}
         self._updates = state["updates"]
 
@@ -134,16 +148,23 @@ class RecapReleased(ReweightingPolicy):
 def _convergence(history: Sequence[float], rewards: bool) -> float:
     if len(history) < 2:
         return 1.0
-    values = list(history)
+    values = _halves(history)
     half = len(values) // 2
-    new, old = math.fsum(values[-half:]) / half, math.fsum(values[-2 * half : -half]) / half
+    old, new = math.fsum(values[:half]) / half, math.fsum(values[half:]) / half
     return _quotient(old, new) if rewards else _quotient(new, old)
 
 
 def _instability(history: Sequence[float]) -> float:
-    mean = math.fsum(history) / len(history)
-    sigma = math.sqrt(math.fsum((x - mean) ** 2 for x in history) / len(history))
+    values = _halves(history)
+    mean = math.fsum(values) / len(values)
+    sigma = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / len(values))
     return _quotient(sigma, mean)
+
+
+def _halves(history: Sequence[float]) -> list[float]:
+    """The history without the first of an odd number above 1."""
+    values = list(history)
+    return values[len(values) % 2 :] if len(values) > 1 else values
 
 
 def _quotient(a: float, b: float) -> float:

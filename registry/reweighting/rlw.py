@@ -8,7 +8,7 @@ from typing import Any
 
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-from registry.reweighting.numerics import mean_one, require, softmax
+from registry.reweighting.numerics import mean_one, require, require_state, softmax
 
 
 @reweighting_policies.register("rlw")
@@ -46,6 +46,7 @@ class RandomLossWeighting(ReweightingPolicy):
         return {"step": self._step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        require_state("rlw", state, ("step",))
         self._move_to(state["step"])
 
     def _move_to(self, step: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-from registry.reweighting.numerics import finite_losses, mean_one
+from registry.reweighting.numerics import finite_losses, mean_one, require_state
 
 SMALLEST_LOSS = 1e-8
 
@@ -45,7 +45,8 @@ class ScaleInvariant(ReweightingPolicy):
         return mean_one(inverse, self.objectives)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": dict(self._losses)}
+        return {"signal_kinds": dict(self.signal_kinds), "losses": dict(self._losses)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        require_state("scale_invariant", state, ("signal_kinds", "losses"), self.signal_kinds)
         self._losses = dict(state["losses"])

@@ -10,7 +10,7 @@ from typing import Any
 from registry import reweighting_policies
 from registry.core import near_matches
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-from registry.reweighting.numerics import is_number, mean_one
+from registry.reweighting.numerics import is_number, mean_one, require_state
 
 Course = float | Sequence[Any]
 """A number, ``('linear', start, end, steps)``, ``('cosine', start, end, steps)`` or ``('steps', {0: a, 100: b})``."""
@@ -66,6 +66,7 @@ class Schedule(ReweightingPolicy):
         return {"step": self._step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        require_state("schedule", state, ("step",))
         self._step = state["step"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-from registry.reweighting.numerics import Adam, clamp, finite_losses, is_number, mean_one, require
+from registry.reweighting.numerics import Adam, clamp, finite_losses, is_number, mean_one, require, require_state
 
 LARGEST_LOG_VARIANCE = 10.0
 """s stays in ±10: a weight moves by a factor of at most e^20 against another."""
@@ -58,8 +58,13 @@ class UncertaintyWeighting(ReweightingPolicy):
         return {"log_variance": dict(self._log_variance)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"log_variance": dict(self._log_variance), "adam": self._adam.state_dict()}
+        return {
+            "signal_kinds": dict(self.signal_kinds),
+            "log_variance": dict(self._log_variance),
+            "adam": self._adam.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        require_state("uw", state, ("signal_kinds", "log_variance", "adam"), self.signal_kinds)
         self._log_variance = {name: state["log_variance"][name] for name in self.objectives}
         self._adam.load_state_dict(state["adam"])

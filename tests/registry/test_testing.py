@@ -165,7 +165,26 @@ class LogsNaN(Last):
         return {"rate": dict.fromkeys(self.objectives, math.nan)}
 
 
-@pytest.mark.parametrize("policy", [Last, NotOfMeanOneAndSaysSo])
+class ByNorm(Last):
+    """Weighs by the gradient norms, of which it needs one for each signal."""
+
+    needs_gradient_norms = True
+
+    def observe_gradient_norms(self, norms):
+        self.norms = dict(norms)
+
+    def update(self, signals):
+        self.check_known(signals)
+        super().update({name: self.norms[name] for name in signals})
+
+
+class LetsNormsOfNaNIn(ByNorm):
+    def update(self, signals):
+        self.check_known(signals)
+        self.last.update(self.norms)
+
+
+@pytest.mark.parametrize("policy", [Last, NotOfMeanOneAndSaysSo, ByNorm])
 def test_the_contract_kept(policy):
     check_reweighting_policy(policy)
 
@@ -185,6 +204,7 @@ def test_the_contract_kept(policy):
         (Random, "in one process, .* in another"),
         (DiffersBetweenProcesses, "in one process, .* in another"),
         (HandsOutItsOwnWeights, r"then \{\}"),
+        (LetsNormsOfNaNIn, "the weight of .* is nan"),
         (LogsNaN, "diagnostics 'rate' of .* is nan"),
     ],
 )

@@ -47,6 +47,20 @@ def test_a_reward_counts_as_its_shortfall(name):
     assert rewards.weights == losses.weights
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_state_of_another_policy_is_refused(name):
+    with pytest.raises(ValueError, match=f"not a state of {name}: it holds"):
+        build(name).load_state_dict({"history": {}})
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "rlw"])  # whose numbers are of no objective
+@pytest.mark.parametrize("objectives", [["a", "b", "d"], {"a": "loss", "b": "loss", "c": "reward"}])
+def test_a_state_of_other_objectives_is_refused(name, objectives):
+    other = reweighting_policies.build(name, objectives=objectives)
+    with pytest.raises(ValueError, match=r"the state is of objectives .*, but this policy was built with"):
+        build(name).load_state_dict(other.state_dict())
+
+
 @settings(max_examples=50, deadline=None)
 @given(courses)
 def test_scale_invariant_is_the_gradient_of_the_sum_of_logarithms(course):
@@ -115,6 +129,23 @@ def test_famo_as_torch_would(course):
     assert run(build("famo"), course)[-1] == pytest.approx((3 * z / z.sum()).numpy(), rel=1e-6)
 
 
+def test_famo_leaves_an_absent_objective_alone():
+    """Step for step what FAMO does with the others by themselves; the absent one keeps its ξ."""
+    policy = build("famo")
+    run(policy, [(1.0, 2.0, 3.0), (0.5, 1.9, 3.0)])
+    pair = reweighting_policies.build("famo", objectives=["a", "b"])
+    full = policy.state_dict()
+    pair.load_state_dict(
+        {key: {name: full[key][name] for name in ("a", "b")} for key in full}  # the state as if there were no c
+    )
+    kept = policy.diagnostics["logit"]["c"]
+    for signals in ({"a": 0.4, "b": 1.0}, {"a": 0.3, "b": 1.5}):
+        policy.update(signals)
+        pair.update(signals)
+    assert policy.diagnostics["logit"] == {**pair.diagnostics["logit"], "c": kept}
+    assert kept != 0
+
+
 def test_famo_moves_towards_the_objective_that_falls_more_slowly():
     policy = build("famo")
     run(policy, [(0.9**t, 0.99**t, 0.999**t) for t in range(200)])
@@ -161,6 +192,16 @@ def test_gradnorm_makes_the_gradients_alike():
     assert max(sizes) / min(sizes) < 1.1
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_gradnorm_leaves_an_objective_without_a_usable_norm_alone(bad):
+    policy = build("gradnorm")
+    policy.observe_gradient_norms({"a": 1.0, "b": 2.0, "c": bad})
+    policy.update({"a": 1.0, "b": 1.0, "c": 1.0})
+    weights = policy.weights
+    moved = {name: (1.025 if name == "a" else 0.975 if name == "b" else 1.0) for name in OBJECTIVES}
+    assert weights == pytest.approx(moved)  # Adam's first step is its learning rate; the sum is 3 as it is
+
+
 def test_gradnorm_without_norms_stays():
     policy = build("gradnorm")
     policy.update({"a": 1.0, "b": 5.0, "c": 9.0})
@@ -191,6 +232,7 @@ def test_rlw_follows_its_seed():
         ("famo", {"lower_bound": math.nan}),
         ("gradnorm", {"learning_rate": 0.0}),
         ("gradnorm", {"restoring_force": -1.0}),
+        ("gradnorm", {"restoring_force": 11.0}),
         ("rlw", {"seed": -1}),
         ("uw", {"learning_rate": math.inf}),
     ],

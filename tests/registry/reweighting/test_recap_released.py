@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry.reweighting.recap import Recap
 from registry.reweighting.recap_released import RecapReleased
 from registry.testing import check_reweighting_policy
 
@@ -13,21 +14,21 @@ KINDS = {"counting_accuracy": "reward", "boxes_iou": "reward", "reading": "loss"
 
 
 def transcribed(histories, kinds, temperature, alpha):
-    """Table of the public code, written down again: full histories (at most 2W values each) -> λ."""
+    """The loops of the public code, line by line: full histories (at most 2W values each) -> λ."""
 
     def branch(newer_first):
         c, i = [], []
         for values in histories.values():
-            even = values[len(values) % 2 :]
-            half = len(even) // 2
-            older, newer = even[:half], even[half:]
+            half = len(values) // 2
+            kept = values[-2 * half :]  # of one value [-0:], which is that value
+            older, newer = kept[:half], kept[half:]
             if half == 0:
                 c.append(1.0)
             elif newer_first:
-                c.append(statistics.fmean(newer) / (statistics.fmean(older) + 1e-15))
+                c.append(sum(newer) / (sum(older) + 1e-15))
             else:
-                c.append(statistics.fmean(older) / (statistics.fmean(newer) + 1e-15))
-            i.append(np.std(values) / (np.mean(values) + 1e-15))
+                c.append(sum(older) / (sum(newer) + 1e-15))
+            i.append(np.std(kept) / (np.mean(kept) + 1e-15))
         ec, ei = np.exp(np.array(c) / temperature), np.exp(np.array(i) / temperature)
         return len(histories) * (alpha * ec / ec.sum() + (1 - alpha) * ei / ei.sum())
 
@@ -75,12 +76,12 @@ def test_by_hand():
     assert not policy.mean_one
 
 
-def test_an_odd_number_of_values_drops_the_first_from_the_halves_only():
+def test_of_an_odd_number_of_values_the_first_counts_for_nothing():
     policy = RecapReleased({"a": "reward"}, window=5)
     for value in (9.0, 1.0, 2.0):
         policy.update({"a": value})
     assert policy.diagnostics["convergence"]["a"] == pytest.approx(0.5)
-    assert policy.diagnostics["instability"]["a"] == pytest.approx(statistics.pstdev([9, 1, 2]) / 4)
+    assert policy.diagnostics["instability"]["a"] == pytest.approx(statistics.pstdev([1, 2]) / 1.5)
 
 
 def test_annealed_alpha_goes_from_convergence_to_instability():
@@ -102,6 +103,20 @@ def test_annealed_alpha_goes_from_convergence_to_instability():
 
 def test_takes_effect_in_the_step_that_was_measured():
     assert RecapReleased.same_step
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (RecapReleased({"a": "reward", "c": "loss"}), "objectives .*'c'.* built with .*'b'"),
+        (RecapReleased({"a": "loss", "b": "loss"}), "objectives .*'a': 'loss'"),
+        (RecapReleased({"a": "reward", "b": "loss"}, window=3), "window 3, .* built with 10"),
+        (Recap({"a": "reward", "b": "loss"}), "not a state of recap_released"),
+    ],
+)
+def test_a_state_of_another_policy_is_refused(other, message):
+    with pytest.raises(ValueError, match=message):
+        RecapReleased({"a": "reward", "b": "loss"}).load_state_dict(other.state_dict())
 
 
 @pytest.mark.parametrize(

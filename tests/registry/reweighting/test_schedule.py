@@ -64,5 +64,10 @@ def test_an_unknown_objective():
         Schedule(["accuracy"], weights={"acuracy": 2.0})
 
 
+def test_something_that_is_no_state_of_schedule_is_refused():
+    with pytest.raises(ValueError, match="not a state of schedule"):
+        Schedule(["a"], weights={}).load_state_dict({"losses": {}})
+
+
 def test_all_zero_counts_as_equal():
     assert Schedule(["a", "b"], weights={"a": 0.0, "b": 0.0}).weights == {"a": 1.0, "b": 1.0}
