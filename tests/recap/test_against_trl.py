@@ -46,6 +46,12 @@ def tiny() -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
+def scorer(tiny: LoadedModel) -> Scorer:
+    """No token is forbidden: TRL knows of none."""
+    return Scorer(tiny.model, [])
+
+
+@pytest.fixture(scope="module")
 def theirs(tiny: LoadedModel) -> Any:
     """The same model with TRL's language-model head."""
     model = copy.deepcopy(tiny.model)
@@ -73,13 +79,6 @@ def rewards_of(objectives: int = 1) -> Tensor:
     return torch.rand(PROMPTS, GROUP_SIZE, objectives, generator=torch.Generator().manual_seed(2))
 
 
-def score(loaded: LoadedModel, model: Any, rollout: Rollout) -> Tensor:
-    scores = Scorer(model, [])(
-        rollout.encoded, rollout.completion_ids, rollout.completion_mask, temperature=TEMPERATURE
-    )
-    return scores.log_probs
-
-
 def gradient(model: Any) -> Tensor:
     found = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in model.parameters()])
     model.zero_grad()
@@ -88,6 +87,7 @@ def gradient(model: Any) -> Tensor:
 
 def ours(
     loaded: LoadedModel,
+    scorer: Scorer,
     rollout: Rollout,
     grpo: GRPO,
     *,
@@ -109,7 +109,7 @@ def ours(
     run_pass = ReinforcementPass(
         item,
         StepWeights(weights, counts),
-        Scorer(loaded.model, []),
+        scorer,
         grpo,
         TEMPERATURE,
         grpo.kl_coefficient,
@@ -251,11 +251,11 @@ def name_of(case: Any) -> str:
     return "-".join(f"{key}={value}" for key, value in case.items()) or "default" if isinstance(case, dict) else ""
 
 
-@pytest.mark.parametrize("later", [False, True], ids=["first update", "later update"])
-@pytest.mark.parametrize("beta", [0.0, 0.3])
+@pytest.mark.parametrize(("beta", "later"), [(0.0, False), (0.3, True)], ids=["first update", "later update with KL"])
 @pytest.mark.parametrize(("mine", "trl_settings"), CASES, ids=name_of)
 def test_loss_and_gradient(
     tiny: LoadedModel,
+    scorer: Scorer,
     theirs: Any,
     rollout: Rollout,
     mine: dict[str, Any],
@@ -264,27 +264,25 @@ def test_loss_and_gradient(
     later: bool,
 ) -> None:
     """On a later update of the same rollouts old log-probs differ from the new ones, so that ratios leave the clip range."""
-    generator = torch.Generator().manual_seed(5)
-    noise = torch.randn(ROWS, MAX_NEW_TOKENS, generator=generator)
+    grpo, mask = GRPO(**mine, kl_coefficient=beta), rollout.completion_mask
+    noise = torch.randn(ROWS, MAX_NEW_TOKENS, generator=torch.Generator().manual_seed(5)) * mask
     with torch.no_grad():
-        now = score(tiny, tiny.model, rollout)
-    old = now + 0.3 * noise * rollout.completion_mask if later else None
-    reference = now - 0.2 * noise.roll(1, 0) * rollout.completion_mask if beta else None
-    grpo = GRPO(**mine, kl_coefficient=beta)
-    if old is not None:
-        assert grpo.is_clipped(grpo.ratio(now, old, rollout.completion_mask)).any() or mine.get("clip") is None
-    advantages = plain_advantages(grpo.scale)
+        now = scorer(rollout.encoded, rollout.completion_ids, mask, temperature=TEMPERATURE).log_probs
+    tensors: dict[str, Tensor] = {}
+    if later:
+        tensors = {"old_log_probs": now + 0.3 * noise, "reference": now - 0.2 * noise.roll(1, 0) * mask}
+        assert grpo.is_clipped(grpo.ratio(now, tensors["old_log_probs"], mask)).any()
     assert_same(
-        ours(tiny, rollout, grpo, old_log_probs=old, reference=reference),
-        trl_loss(theirs, tiny, rollout, advantages, old_log_probs=old, reference=reference, beta=beta, **trl_settings),
+        ours(tiny, scorer, rollout, grpo, **tensors),
+        trl_loss(theirs, tiny, rollout, plain_advantages(grpo.scale), beta=beta, **tensors, **trl_settings),
     )
 
 
-def test_log_probs(tiny: LoadedModel, theirs: Any, rollout: Rollout) -> None:
+def test_log_probs(tiny: LoadedModel, scorer: Scorer, theirs: Any, rollout: Rollout) -> None:
     """The scorer that gives the reference its log-probs is TRL's too."""
     encoded = rollout.encoded.inputs
     with torch.no_grad():
-        own = score(tiny, tiny.model, rollout)
+        scores = scorer(rollout.encoded, rollout.completion_ids, rollout.completion_mask, temperature=TEMPERATURE)
         inputs = {
             "input_ids": torch.cat([encoded["input_ids"].repeat_interleave(GROUP_SIZE, 0), rollout.completion_ids], 1),
             "attention_mask": torch.cat(
@@ -302,8 +300,7 @@ def test_log_probs(tiny: LoadedModel, theirs: Any, rollout: Rollout) -> None:
             theirs, inputs["input_ids"], inputs["attention_mask"], MAX_NEW_TOKENS, compute_entropy=True, **arguments
         )
     mask = rollout.completion_mask
-    torch.testing.assert_close(own * mask, found * mask, atol=1e-4, rtol=0)
-    scores = Scorer(tiny.model, [])(rollout.encoded, rollout.completion_ids, mask, temperature=TEMPERATURE)
+    torch.testing.assert_close(scores.log_probs * mask, found * mask, atol=1e-4, rtol=0)
     torch.testing.assert_close(scores.entropy * mask, entropy * mask, atol=1e-4, rtol=0)
 
 
@@ -317,13 +314,13 @@ AGGREGATIONS = [
 
 @pytest.mark.parametrize(("act_on", "aggregation", "scale"), AGGREGATIONS)
 def test_several_rewards(
-    tiny: LoadedModel, theirs: Any, rollout: Rollout, act_on: WeightsActOn, aggregation: str, scale: str
+    tiny: LoadedModel, scorer: Scorer, theirs: Any, rollout: Rollout, act_on: WeightsActOn, aggregation: str, scale: str
 ) -> None:
     """Two rewards of one domain with weights of mean 1: `reward_weights` and `multi_objective_aggregation` of TRL."""
     rewards, weights = rewards_of(2), torch.tensor([0.5, 1.5])
     flat = trl_advantages(rewards.view(ROWS, 2).double().numpy(), weights.double().numpy(), aggregation, scale)
     assert_same(
-        ours(tiny, rollout, GRPO(scale=scale), rewards=rewards, weights=weights, act_on=act_on),  # type: ignore[arg-type]
+        ours(tiny, scorer, rollout, GRPO(scale=scale), rewards=rewards, weights=weights, act_on=act_on),  # type: ignore[arg-type]
         trl_loss(theirs, tiny, rollout, torch.tensor(flat, dtype=torch.float32)),
     )
 

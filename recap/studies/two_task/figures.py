@@ -19,7 +19,7 @@ from recap.studies.two_task.study import Outcome
 
 X1 = (-11.0, 11.0)
 X2 = (-12.0, 11.0)
-COLUMNS = 5
+COLUMNS = 6
 START_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a4b00")  # told apart by the colour-blind
 FRONT_COLOR = "#e3b505"
 
@@ -28,7 +28,7 @@ def draw(outcomes: Sequence[Outcome], problem: TwoTask, path: Path) -> None:
     """One panel per outcome: the first seed's trajectories, from circle to cross, and where x is on the front."""
     columns = min(COLUMNS, len(outcomes))
     rows = math.ceil(len(outcomes) / columns)
-    figure = Figure(figsize=(2.7 * columns, 2.85 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(2.4 * columns, 2.7 * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     grid = np.stack(np.meshgrid(np.linspace(*X1, 221), np.linspace(*X2, 231)), axis=-1)
     for panel in panels.flat[len(outcomes) :]:
@@ -46,7 +46,7 @@ def draw(outcomes: Sequence[Outcome], problem: TwoTask, path: Path) -> None:
         panels[lowest, column].set_xlabel("x1", fontsize=8)
         panels[lowest, column].tick_params(labelbottom=True)
     figure.legend(handles=_legend(problem), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100, bbox_inches="tight")
 
 
 def _background(panel: Any, problem: TwoTask, grid: Array) -> None:

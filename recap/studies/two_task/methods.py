@@ -16,8 +16,11 @@ from registry.reweighting.base import ReweightingPolicy
 
 Group = Literal["policy", "gradient method", "reading", "alpha", "temperature"]
 
-SETTINGS: Mapping[str, Mapping[str, Any]] = {"static": {"weights": {"L1": 2.0, "L2": 1.0}}}
-"""Parameters of policies whose default would be uniform here."""
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "famo": {"lower_bound": -21.0},  # as in its authors' toy study
+    "static": {"weights": {"L1": 2.0, "L2": 1.0}},
+}
+"""Parameters of policies whose default would be uniform here, or knows nothing of losses below 0."""
 
 LEFT_OUT: Mapping[str, str] = {
     "kl_only": "it is uniform here, where no model is there for its KL term",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from pebble import ProcessExpired, ProcessPool
 
 from recap.studies.two_task.descent import descend
 from recap.studies.two_task.front import pareto_front
@@ -96,13 +96,15 @@ def run_methods(
         yield from (_outcome_or_error(method, settings) for method in methods)
         return
     context = multiprocessing.get_context("spawn")  # torch does not survive a fork once it has threads
-    with ProcessPoolExecutor(workers, context, initializer=_prepare, initargs=(tuple(plugins),)) as pool:
+    with ProcessPool(workers, initializer=_prepare, initargs=(tuple(plugins),), context=context) as pool:
         # Some gradient methods solve a problem in every step and take longest: they go first.
         queue = sorted(range(len(methods)), key=lambda index: methods[index].group != "gradient method")
-        futures: dict[int, Future[Outcome | RuntimeError]] = {
-            index: pool.submit(_outcome_or_error, methods[index], settings) for index in queue
-        }
-        yield from (futures[index].result() for index in range(len(methods)))
+        futures = {index: pool.schedule(_outcome_or_error, args=(methods[index], settings)) for index in queue}
+        for index, method in enumerate(methods):
+            try:
+                yield futures[index].result()
+            except ProcessExpired as error:  # killed, or crashed in a solver's compiled code
+                yield RuntimeError(f"{method.name} failed: its process ended, exit code {error.exitcode}")
 
 
 def _outcome_or_error(method: Method, settings: Settings) -> Outcome | RuntimeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +71,32 @@ def test_a_method_that_fails_leaves_the_others() -> None:
     results = list(run_methods([BROKEN, UNIFORM], SETTINGS))
     assert isinstance(results[0], RuntimeError)
     assert "broken failed: ValueError: recap: window must" in str(results[0])
+    assert isinstance(results[1], Outcome)
+
+
+CRASHING = '''
+import os
+
+from registry import reweighting_policies
+from registry.reweighting.uniform import Uniform
+
+
+@reweighting_policies.register("crashing")
+class Crashing(Uniform):
+    """Takes its process with it, as a fault in compiled code would."""
+
+    def update(self, signals):
+        os._exit(11)
+'''
+
+
+def test_a_method_whose_process_dies_leaves_the_others(tmp_path: Path) -> None:
+    plugin = tmp_path / "crashing.py"
+    plugin.write_text(CRASHING)
+    methods = [Method("crashing", "policy", "crashing"), UNIFORM]
+    results = list(run_methods(methods, SETTINGS, workers=2, plugins=[str(plugin)]))
+    assert isinstance(results[0], RuntimeError)
+    assert "crashing failed: its process ended, exit code 11" in str(results[0])
     assert isinstance(results[1], Outcome)
 
 
