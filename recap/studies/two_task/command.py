@@ -27,7 +27,7 @@ SHOWN_WITH_ALL = ("alpha.png", "temperature.png", "readings.png")
 """Where RECAP with its defaults (T = 5, s = c + i) stands first, to compare with."""
 
 
-TABLE_WIDTH = 96  # a narrower terminal breaks the lines, but no cell loses its end
+TABLE_WIDTH = 104  # a narrower terminal breaks the lines, but no cell loses its end
 
 
 def run_command(settings: Settings, output: Path, workers: int, plugins: Sequence[str], console: Console) -> None:
@@ -43,7 +43,8 @@ def run_command(settings: Settings, output: Path, workers: int, plugins: Sequenc
     output.mkdir(parents=True, exist_ok=True)
     files = _write(outcomes, settings, notes, output)
     run_id = log_study(outcomes, settings, files)
-    console.print(screen(outcomes, settings), width=max(console.width, TABLE_WIDTH))
+    console.width = max(console.width, TABLE_WIDTH)
+    console.print(screen(outcomes, settings))
     for note in notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     console.print(f"written: {', '.join(map(str, files))}; MLflow run {run_id}", highlight=False, markup=False)
