@@ -1,4 +1,6 @@
-"""The signal study: what RECAP's weights do on the tiny model, by signal, temperature and α, against uniform weights.
+"""The signal study: what RECAP's weights do on the tiny model, against uniform weights.
+
+By signal, temperature, α, where the weights act, and whether a domain has objectives of its own.
 
     python tools/study_signals.py                    # trains what is missing, then reports
     python tools/study_signals.py --report-only
@@ -45,23 +47,38 @@ class Setting:
     signal: str | None = None
     temperature: float = 5.0
     alpha: float | None = None
+    act_on: str = "loss"
+    scope: str = "shared"
+
+    @property
+    def twin(self) -> Setting:
+        """Uniform weights that act in the same place: the same run until λ leaves 1."""
+        return Setting(act_on=self.act_on)
 
     @property
     def name(self) -> str:
-        if self.signal is None:
-            return "uniform"
-        return f"recap/signal={self.signal}/T={self.temperature:g}/alpha={'none' if self.alpha is None else self.alpha}"
+        name = "uniform"
+        if self.signal is not None:
+            alpha = "none" if self.alpha is None else self.alpha
+            name = f"recap/signal={self.signal}/T={self.temperature:g}/alpha={alpha}"
+        name += "" if self.act_on == "loss" else f"/on={self.act_on}"
+        return name + ("" if self.scope == "shared" else f"/scope={self.scope}")
 
     @property
     def label(self) -> str:
-        if self.signal is None:
-            return "uniform"
-        return f"{self.signal}, T = {self.temperature:g}, " + ("c + i" if self.alpha is None else f"α = {self.alpha:g}")
+        label = "uniform"
+        if self.signal is not None:
+            alpha = "c + i" if self.alpha is None else f"α = {self.alpha:g}"
+            label = f"{self.signal}, T = {self.temperature:g}, {alpha}"
+        label += "" if self.act_on == "loss" else f", on the {self.act_on}s"
+        return label + ("" if self.scope == "shared" else ", per domain")
 
     def bindings(self) -> list[str]:
+        places = [f"train.weights_act_on = {self.act_on!r}", f"train.objective_scope = {self.scope!r}"]
         if self.signal is None:
-            return ["train.reweighting = @reweighting.uniform"]
+            return ["train.reweighting = @reweighting.uniform", *places]
         return [
+            *places,
             f"train.signal = {self.signal!r}",
             f"reweighting.recap.temperature = {self.temperature}",
             f"reweighting.recap.alpha = {self.alpha}",
@@ -72,6 +89,8 @@ GRID = [
     Setting(),
     *(Setting(signal, t) for t in (5.0, 0.2, 1.0) for signal in ("reward", "shortfall", "loss")),
     *(Setting("reward", 0.2, alpha) for alpha in (0, 1)),
+    Setting("reward", 0.2, scope="per_domain"),
+    *(Setting(signal, 0.2, act_on=act_on) for act_on in ("advantage", "reward") for signal in (None, "reward")),
 ]
 
 
@@ -143,8 +162,13 @@ def measure(client: MlflowClient, run: Any) -> Measured:
         points = sorted(client.get_metric_history(run.info.run_id, name), key=lambda point: point.step)
         return np.array([point.value for point in points])
 
-    names = [key for key in run.data.metrics if key.startswith(("weight/", "reward/")) and key.count("/") == 1]
-    courses = {name: course(name) for name in names}
+    courses: dict[str, np.ndarray] = {}
+    for group in ("weight", "reward"):
+        parts: dict[str, list[np.ndarray]] = {}  # objectives of one name: several where each domain has its own
+        for key in run.data.metrics:
+            if key.startswith(f"{group}/"):
+                parts.setdefault(f"{group}/{key.split('/')[-1]}", []).append(course(key))
+        courses |= {name: np.mean(values, axis=0) for name, values in parts.items()}
     weights = {name.split("/")[1]: values for name, values in courses.items() if name.startswith("weight/")}
     spread = course("weight_spread")
     learnt = {}
@@ -174,7 +198,6 @@ def interval(values: Sequence[float]) -> str:
 
 def report(results: Mapping[Setting, Mapping[int, Measured]], out: Path) -> str:
     """Tables in markdown; draws the figure."""
-    uniform = results[Setting()]
     lines = [
         "| weights | seeds | λ max - min: largest, late | late λ: formats, accuracy, IoU, next token "
         "| score - uniform: mean of four | counting | grounding | reading |",
@@ -183,7 +206,7 @@ def report(results: Mapping[Setting, Mapping[int, Measured]], out: Path) -> str:
     for setting, runs in results.items():
         if setting.signal is None:
             continue
-        pairs = [(run, uniform[seed]) for seed, run in runs.items() if seed in uniform]
+        pairs = [(run, twin) for seed, run in runs.items() if (twin := results[setting.twin].get(seed))]
         late = {k: float(np.mean([run.late_weights[k] for run, _ in pairs])) for k in pairs[0][0].late_weights}
         formats = (late["thinking_format"] + late["answer_format"]) / 2
         mean = [run.mean_score - base.mean_score for run, base in pairs]
@@ -209,10 +232,12 @@ def report(results: Mapping[Setting, Mapping[int, Measured]], out: Path) -> str:
             for name in ("thinking_format", "answer_format", "accuracy", "iou")
         ]
         lines.append(f"| {setting.label} | {' | '.join(cells)} |")
-    lines += ["", "| uniform, held-out score by seed | " + " | ".join(SOURCES) + " |", "|---" * 5 + "|"]
+    lines += ["", "| held-out score by seed | " + " | ".join(SOURCES) + " |", "|---" * 5 + "|"]
     lines += [
-        f"| seed {seed} | " + " | ".join(f"{run.scores[n]:.3f}" for n in SOURCES) + " |"
-        for seed, run in uniform.items()
+        f"| {setting.label}, seed {seed} | " + " | ".join(f"{run.scores[n]:.3f}" for n in SOURCES) + " |"
+        for setting, runs in results.items()
+        if setting.signal is None
+        for seed, run in runs.items()
     ]
     draw(results, out)
     return "\n".join(lines)
@@ -240,10 +265,10 @@ def draw(results: Mapping[Setting, Mapping[int, Measured]], out: Path) -> None:
             axis.legend(fontsize=6)
             axis.set_ylabel("λ (seed 0)", fontsize=8)
     axis = figure.add_subplot(grid[rows, :])
-    uniform = results[Setting()]
     for row, setting in enumerate(shown):
+        twins = results[setting.twin]
         differences = [
-            run.mean_score - uniform[seed].mean_score for seed, run in results[setting].items() if seed in uniform
+            run.mean_score - twins[seed].mean_score for seed, run in results[setting].items() if seed in twins
         ]
         axis.plot(differences, [row] * len(differences), "o", ms=4, color="C0", alpha=0.6)
         axis.plot(np.mean(differences), row, "|", ms=14, color="k")
