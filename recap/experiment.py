@@ -21,6 +21,7 @@ from recap.objectives import Objective, ObjectiveScope, collect_objectives
 from recap.optimization import AdamW
 from recap.rewards import RewardWorkers
 from recap.rollout import Sampling
+from recap.scoring import Scoring
 from recap.tracking import Tracking
 from registry.backends.base import Backend
 from registry.core import near_matches
@@ -72,6 +73,7 @@ class Experiment:
     gradient_method: str | None = None
     signal: SignalKind = "reward"
     rollout: Sampling = field(default_factory=Sampling)
+    scoring: Scoring = field(default_factory=Scoring)
     grpo: GRPO = field(default_factory=GRPO)
     optimizer: AdamW = field(default_factory=AdamW)
     rewards: RewardWorkers = field(default_factory=RewardWorkers)
@@ -153,7 +155,7 @@ class Experiment:
             "seed",
         ):
             flat[name] = getattr(self, name)
-        for name in ("rollout", "grpo", "optimizer"):
+        for name in ("rollout", "scoring", "grpo", "optimizer"):
             flat |= {f"{name}.{key}": value for key, value in vars(getattr(self, name)).items()}
         return {name: str(value) for name, value in flat.items()}
 

@@ -70,7 +70,7 @@ class Trainer:
 
         transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
         self.loaded = experiment.model.load()
-        scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids).train()
+        scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
         self.reference: Scorer | None = None
         if self.kl_coefficient > 0:
             self.reference = copy.deepcopy(scorer).eval().requires_grad_(False).to(self.accelerator.device)
@@ -151,6 +151,7 @@ class Trainer:
                     device=self.accelerator.device,
                     seed=self.experiment.seed,
                     step=self.step_number,
+                    shared_prefix=sampling.shared_prefix,
                 )
                 for micro_batch in self.micro_batches([prompt for prompt in prompts if prompt.domain.verifiers])
             ]

@@ -55,6 +55,17 @@ def test_micro_batches_give_the_same_gradient(small: Small) -> None:
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
 
 
+def test_what_saves_work_changes_nothing(small: Small) -> None:
+    """A whole step, against one that computes every prompt for every completion and every logit at once."""
+    plain = ("rollout.shared_prefix = False", "scoring.shared_prefix = False", "scoring.chunk = None")
+    saving = Trainer(small("scoring.chunk = 7").experiment)
+    naive = Trainer(small(*plain, "grpo.skip_zero_advantage = False").experiment)
+    ours, expected = saving.step(), naive.step()
+    assert [r.completions for r in ours.batch.rollouts] == [r.completions for r in expected.batch.rollouts]
+    for name in ("loss", "gradient_norm"):
+        assert ours.metrics[name] == pytest.approx(expected.metrics[name], rel=1e-3), name
+
+
 def test_weights_move_once_the_history_is_full_and_not_before(small: Small) -> None:
     trainer = Trainer(small("reweighting.recap.window = 2", "reweighting.recap.temperature = 0.1").experiment)
     spreads = [trainer.step().metrics["weight_spread"] for _ in range(6)]
