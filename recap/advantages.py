@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from recap.microbatch import RewardTable
+    from recap.verification import RewardTable
 
 AdvantageScale = Literal["group", "batch", "none"]
 WeightsActOn = Literal["loss", "advantage", "normalized_advantage", "reward"]

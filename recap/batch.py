@@ -11,10 +11,11 @@ from torch import Tensor
 from recap.advantages import Reduce
 from recap.domains import Domain
 from recap.grpo import GRPO
-from recap.microbatch import RewardTable, SupervisedBatch
+from recap.microbatch import SupervisedBatch
 from recap.objectives import Objective, ObjectiveScope, StepCounts
 from recap.rewards import ScoreResult
 from recap.rollout import Rollout
+from recap.verification import RewardTable
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Batch:
     rollouts: list[Rollout]
     rewards: list[RewardTable]
     supervised: list[SupervisedBatch]
-    verified: ScoreResult
+    verified: list[ScoreResult]
 
 
 def count(batch: Batch, zeros: Tensor, grpo: GRPO, max_new_tokens: int, reduce: Reduce) -> tuple[StepCounts, Tensor]:
@@ -75,8 +76,8 @@ def rollout_metrics(batch: Batch, device: torch.device, reduce: Reduce) -> dict[
         sum(int(rollout.truncated.sum()) for rollout in batch.rollouts),
         sum(int(item.completion_mask.sum()) for item in batch.rollouts)
         + sum(int(item.mask.sum()) for item in batch.supervised),
-        batch.verified.faults.total(),
-        batch.verified.timeouts.total(),
+        sum(result.faults.total() for result in batch.verified),
+        sum(result.timeouts.total() for result in batch.verified),
     ]
     completions, truncated, tokens, faults, timeouts = reduce(torch.tensor(sums, device=device).float()).tolist()
     metrics = {"completion_tokens": tokens}

@@ -1,4 +1,4 @@
-"""What one forward works on, as tensors: the rewards of a rollout, or supervised targets."""
+"""What one forward works on, as tensors: groups with their advantages, or supervised targets."""
 
 from __future__ import annotations
 
@@ -13,24 +13,9 @@ from recap.advantages import Advantages
 from recap.domains import Domain
 from recap.grpo import GRPO
 from recap.objectives import NextTokenPrediction, Objective, ObjectiveScope, objective_name
-from recap.rewards import RewardWorkers, ScoreRequest, ScoreResult
-from recap.rollout import Prompt, Rollout
+from recap.rollout import Prompt, Rollout, domain_indices
+from recap.verification import RewardTable
 from registry.backends.base import EncodedPrompts, LoadedModel
-
-
-@dataclass(frozen=True)
-class RewardTable:
-    """Rewards of the P groups of a rollout.
-
-    Attributes:
-        rewards: [P, G, K].
-        applies: [P, G, K], false where objective k says nothing about the completion.
-        domain_index: [P].
-    """
-
-    rewards: Tensor
-    applies: Tensor
-    domain_index: Tensor
 
 
 @dataclass(frozen=True)
@@ -81,44 +66,6 @@ class SupervisedBatch:
             for k, prediction in predictions.items():
                 scale[p, real, k] = prediction.gradient_scale(log_probs[p, real].detach())
         return scale
-
-
-def reward_tables(
-    rollouts: Sequence[Rollout],
-    workers: RewardWorkers,
-    domains: Sequence[Domain],
-    objectives: Sequence[Objective],
-    scope: ObjectiveScope,
-    device: torch.device,
-) -> tuple[list[RewardTable], ScoreResult]:
-    """Judges all rollouts of a step in one go, so that slow verifiers run side by side.
-
-    Returns: a table per rollout, and what the verifiers failed on.
-    """
-    columns = {objective.name: k for k, objective in enumerate(objectives)}
-    places: list[tuple[int, int, int, int]] = []  # rollout, prompt, completion, objective
-    requests: list[ScoreRequest] = []
-    for r, rollout in enumerate(rollouts):
-        for row, completion in enumerate(rollout.completions):
-            p, g = divmod(row, rollout.group_size)
-            prompt = rollout.prompts[p]
-            for local, verifier in prompt.domain.verifiers.items():
-                places.append((r, p, g, columns[objective_name(prompt.domain.name, local, scope)]))
-                requests.append(ScoreRequest(verifier, completion, prompt.example))
-    result = workers.score(requests)
-
-    shapes = [(len(rollout.prompts), rollout.group_size, len(objectives)) for rollout in rollouts]
-    rewards = [torch.zeros(shape) for shape in shapes]
-    applies = [torch.zeros(shape, dtype=torch.bool) for shape in shapes]
-    for (r, p, g, k), score in zip(places, result.rewards, strict=True):
-        if score is not None:
-            rewards[r][p, g, k] = score
-            applies[r][p, g, k] = True
-    tables = [
-        RewardTable(reward.to(device), applied.to(device), domain_indices(rollout.prompts, domains, device))
-        for reward, applied, rollout in zip(rewards, applies, rollouts, strict=True)
-    ]
-    return tables, result
 
 
 def supervised_batch(
@@ -181,9 +128,3 @@ def groups_with_gradient(advantages: Advantages, loss_mask: Tensor) -> Tensor:
     """[P], false where no completion has both an advantage and a token in the loss: such a group has no gradient."""
     counted = rearrange(loss_mask.any(1), "(p g) -> p g", g=advantages.per_objective.shape[1])
     return (advantages.nonzero & counted).any(1)
-
-
-def domain_indices(prompts: Sequence[Prompt], domains: Sequence[Domain], device: torch.device) -> Tensor:
-    """[P], which of the experiment's domains each prompt belongs to."""
-    index = {domain.name: n for n, domain in enumerate(domains)}
-    return torch.tensor([index[prompt.domain.name] for prompt in prompts], device=device)

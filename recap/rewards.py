@@ -70,6 +70,32 @@ class ScoreResult:
     first_faults: list[Fault] = field(default_factory=list)
 
 
+_Key = tuple[int, str, int]  # a verifier, a completion, an example
+
+
+class _Work(NamedTuple):
+    """Tasks under way in a pool."""
+
+    pool: ProcessPool
+    futures: list[Any]
+
+
+@dataclass
+class PendingScores:
+    """Requests at which the workers are; `result` waits for them."""
+
+    workers: RewardWorkers
+    requests: list[ScoreRequest]
+    keys: list[_Key]
+    outcomes: dict[_Key, Outcome]  # so far
+    isolated: dict[_Key, bytes]
+    work: _Work | None
+
+    def result(self) -> ScoreResult:
+        """Rewards of all requests; raises what `RewardWorkers.score` raises."""
+        return self.workers.finish(self)
+
+
 @dataclass
 class _Record:
     """What is known of a verifier since the workers were made."""
@@ -132,40 +158,62 @@ class RewardWorkers:
             ValueError: a finite reward outside [0, 1], or a verifier or example that cannot be sent to a worker.
             RuntimeError: a verifier that has never worked and has failed too often; workers that cannot be started.
         """
+        return self.begin(requests).result()
+
+    def begin(self, requests: Iterable[ScoreRequest]) -> PendingScores:
+        """Sets the workers to the requests; the caller does something else until it asks for the `result`."""
         requests = list(requests)
         keys = [(id(request.verifier), request.completion, id(request.example)) for request in requests]
-        outcomes: dict[tuple[int, str, int], Outcome] = {}
-        isolated: dict[tuple[int, str, int], ScoreRequest] = {}
+        outcomes: dict[_Key, Outcome] = {}
+        isolated: dict[_Key, bytes] = {}
         for key, request in zip(keys, requests, strict=True):
             if key in outcomes or key in isolated:
                 continue
             outcome = _judge_here(request)
             if outcome is None:
-                isolated[key] = request
+                isolated[key] = _packed(request)
             else:
                 outcomes[key] = outcome
-        outcomes.update(zip(isolated, self._judge_in_workers(list(isolated.values())), strict=True))
+        return PendingScores(self, requests, keys, outcomes, isolated, self._schedule(list(isolated.values())))
 
-        result = ScoreResult([outcomes[key].reward for key in keys])
-        for key, request in zip(keys, requests, strict=True):
+    def finish(self, pending: PendingScores) -> ScoreResult:
+        """Waits for what `begin` set off; raises what `score` raises."""
+        outcomes, requests = pending.outcomes, pending.requests
+        outcomes.update(
+            zip(pending.isolated, self._collect(list(pending.isolated.values()), pending.work), strict=True)
+        )
+        result = ScoreResult([outcomes[key].reward for key in pending.keys])
+        for key, request in zip(pending.keys, requests, strict=True):
             self._count(outcomes[key], request, result)
-        for key, request in dict(zip(keys, requests, strict=True)).items():
+        for key, request in dict(zip(pending.keys, requests, strict=True)).items():
             self._check(outcomes[key], request)
         return result
 
-    def _judge_in_workers(self, requests: Sequence[ScoreRequest]) -> list[Outcome]:
-        tasks = [_packed(request) for request in requests]
+    def _schedule(self, tasks: Sequence[bytes]) -> _Work | None:
+        """Sends tasks to the pool; None where the pool as a whole is lost."""
+        if not tasks:
+            return None
+        try:
+            pool = self._started_pool()
+            return _Work(
+                pool, [pool.schedule(judge_packed, args=(t, self.timeout_s), timeout=self.timeout_s) for t in tasks]
+            )
+        except RuntimeError:
+            self.close()
+            return None
+
+    def _collect(self, tasks: Sequence[bytes], work: _Work | None) -> list[Outcome]:
+        """The outcomes of all tasks; those that were lost with a pool are sent to another."""
         outcomes: list[Outcome] = []
         restarts = 0
         while len(outcomes) < len(tasks):
             known = len(outcomes)
             try:
-                pool = self._started_pool()
-                futures = [
-                    pool.schedule(judge_packed, args=(task, self.timeout_s), timeout=self.timeout_s)
-                    for task in tasks[known:]
-                ]
-                for future in futures:
+                if work is None or work.pool is not self._pool:
+                    work = self._schedule(tasks[known:])
+                if work is None:
+                    raise RuntimeError("the workers could not be started")
+                for future in work.futures:
                     outcomes.append(self._outcome(future))
             except RuntimeError as error:  # the pool as a whole is lost
                 self.close()

@@ -81,6 +81,12 @@ class Rollout:
         return len(self.completions) // len(self.prompts)
 
 
+def domain_indices(prompts: Sequence[Prompt], domains: Sequence[Domain], device: torch.device) -> Tensor:
+    """[P], which of the experiment's domains each prompt belongs to."""
+    index = {domain.name: n for n, domain in enumerate(domains)}
+    return torch.tensor([index[prompt.domain.name] for prompt in prompts], device=device)
+
+
 def draw_uniforms(seed: int, step: int, example_id: str, group_size: int, length: int) -> np.ndarray:
     """Random numbers in [0, 1) that decide a group's completions, [G, T].
 

@@ -27,13 +27,13 @@ from recap.gradients import GradientAggregator, objective_gradients, set_gradien
 from recap.microbatch import (
     ReinforcementBatch,
     reinforcement_batch,
-    reward_tables,
     supervised_batch,
 )
 from recap.objectives import StepCounts, mean_losses, weight_vector
 from recap.passes import STATISTICS, EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
-from recap.rollout import Prompt, Rollout, roll_out
+from recap.rollout import Prompt, roll_out
 from recap.scoring import Scorer
+from recap.verification import PendingRewards, begin_verification
 
 
 @dataclass
@@ -85,9 +85,9 @@ class Trainer:
         """One step of Algorithm 1."""
         started = time.perf_counter()
         prompts = self.draw()
-        rollouts = self.roll_out(prompts)
+        pending = self.roll_out(prompts)
         sampled = time.perf_counter()
-        batch = self.verify(rollouts, prompts)
+        batch = self.verify(pending, prompts)
         verified = time.perf_counter()
         counts, rewards = self.count(batch)
         if self.reweighting.same_step:
@@ -136,13 +136,13 @@ class Trainer:
         longest = max(map(len, shares))
         return [share[turn] for turn in range(longest) for share in shares if turn < len(share)]
 
-    def roll_out(self, prompts: Sequence[Prompt]) -> list[Rollout]:
-        """Completions of the prompts that are trained by reinforcement, by micro-batch."""
-        sampling = self.experiment.rollout
+    def roll_out(self, prompts: Sequence[Prompt]) -> list[PendingRewards]:
+        """Completions of the prompts that are trained by reinforcement; each micro-batch is judged while others are sampled."""
+        sampling, pending = self.experiment.rollout, []
         self.loaded.model.eval()
         with self.accelerator.autocast():
-            rollouts = [
-                roll_out(
+            for micro_batch in self.micro_batches([prompt for prompt in prompts if prompt.domain.verifiers]):
+                rollout = roll_out(
                     self.loaded,
                     micro_batch,
                     group_size=sampling.group_size,
@@ -153,10 +153,9 @@ class Trainer:
                     step=self.step_number,
                     shared_prefix=sampling.shared_prefix,
                 )
-                for micro_batch in self.micro_batches([prompt for prompt in prompts if prompt.domain.verifiers])
-            ]
+                pending.append(begin_verification(rollout, self.experiment.rewards))
         self.loaded.model.train()
-        return rollouts
+        return pending
 
     def micro_batches(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
         """Prompts dealt out in turn, so that domains are spread evenly."""
@@ -165,13 +164,18 @@ class Trainer:
         ]
         return [part for part in parts if part]
 
-    def verify(self, rollouts: list[Rollout], prompts: Sequence[Prompt]) -> Batch:
+    def verify(self, pending: Sequence[PendingRewards], prompts: Sequence[Prompt]) -> Batch:
         """Rewards of every completion, and the targets of the supervised prompts."""
         layout = (self.domains, self.objectives, self.experiment.objective_scope, self.accelerator.device)
         imitated = self.micro_batches([prompt for prompt in prompts if prompt.domain.supervised])
-        tables, verified = reward_tables(rollouts, self.experiment.rewards, *layout)
         targets = [supervised_batch(self.loaded, micro_batch, *layout) for micro_batch in imitated]
-        return Batch(rollouts, tables, targets, verified)
+        judged = [item.result(*layout) for item in pending]
+        return Batch(
+            [item.rollout for item in pending],
+            [table for table, _ in judged],
+            targets,
+            [result for _, result in judged],
+        )
 
     def count(self, batch: Batch) -> tuple[StepCounts, dict[str, float]]:
         """Over all processes: the counts of every (domain, objective), and the mean reward of every objective."""

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from registry.example import Example
 from registry.verifiers.base import Verifier
@@ -29,6 +30,9 @@ class Commanded(Verifier):
                 os._exit(int(argument))
             case "segfault":
                 os.kill(os.getpid(), signal.SIGSEGV)
+            case "touch":
+                Path(argument).touch()
+                return 1.0
             case "raise":
                 raise KeyError(argument)
             case "stop":

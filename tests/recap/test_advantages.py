@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recap.advantages import Advantages, AdvantageScale, WeightsActOn, group_advantages, step_advantages
-from recap.microbatch import RewardTable
+from recap.verification import RewardTable
 
 
 def test_by_hand() -> None:

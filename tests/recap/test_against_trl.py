@@ -21,11 +21,12 @@ from recap.advantages import WeightsActOn, step_advantages
 from recap.batch import Batch, count
 from recap.domains import Domain
 from recap.grpo import GRPO
-from recap.microbatch import RewardTable, reinforcement_batch
+from recap.microbatch import reinforcement_batch
 from recap.passes import ReinforcementPass, StepWeights
 from recap.rewards import ScoreResult
 from recap.rollout import Prompt, Rollout
 from recap.scoring import Scorer
+from recap.verification import RewardTable
 from registry.backends.base import LoadedModel
 from registry.backends.tiny_qwen2_5_vl import TinyQwen2_5_VL
 from registry.replay.arithmetic import Arithmetic
@@ -101,7 +102,7 @@ def ours(
     rewards = rewards_of() if rewards is None else rewards
     weights = torch.ones(rewards.shape[-1]) if weights is None else weights
     table = RewardTable(rewards, torch.ones_like(rewards, dtype=torch.bool), torch.zeros(PROMPTS, dtype=torch.long))
-    batch = Batch([rollout], [table], [], ScoreResult([]))
+    batch = Batch([rollout], [table], [], [ScoreResult([])])
     counts, _ = count(batch, torch.zeros(1, rewards.shape[-1]), grpo, MAX_NEW_TOKENS, lambda sums: sums)
     (advantages,) = step_advantages([table], weights, num_domains=1, scale=grpo.scale, act_on=act_on)
     item = reinforcement_batch(loaded, rollout, table, advantages, grpo, skip=reference is None)

@@ -8,7 +8,6 @@ import torch
 from recap.advantages import WeightsActOn, step_advantages
 from recap.domains import Domain
 from recap.grpo import GRPO
-from recap.microbatch import RewardTable
 from recap.objectives import (
     ConfidenceScaledPrediction,
     LossParts,
@@ -19,6 +18,7 @@ from recap.objectives import (
     reinforcement_loss,
     supervised_loss,
 )
+from recap.verification import RewardTable
 from registry.replay.arithmetic import Arithmetic
 
 WEIGHTS = torch.tensor([0.5, 1.5, 1.0])  # accuracy, format, next token

@@ -283,6 +283,26 @@ def test_an_interrupt_ends_hanging_workers_and_they_can_start_again() -> None:
         assert workers.score(asked(hostile.Commanded(), "give 0.5")).rewards == [0.5]
 
 
+def test_workers_judge_while_the_caller_does_something_else(workers: RewardWorkers, tmp_path: Path) -> None:
+    """The first call is over before anybody asks for its result."""
+    seen = tmp_path / "seen"
+    pending = workers.begin(asked(hostile.Commanded(), f"touch {seen}", "give 0.5"))
+    deadline = time.monotonic() + 60
+    while not seen.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert seen.exists()
+    assert workers.begin(asked(hostile.Commanded(), "give 0.25")).result().rewards == [0.25]
+    assert pending.result().rewards == [1, 0.5]
+
+
+def test_what_was_lost_with_the_workers_is_judged_by_others() -> None:
+    with RewardWorkers(timeout_s=5) as workers:
+        first, second = (workers.begin(asked(hostile.Commanded(), f"give {reward}")) for reward in (0.25, 0.5))
+        workers.close()
+        assert second.result().rewards == [0.5]
+        assert first.result().rewards == [0.25]
+
+
 def test_a_worker_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(
