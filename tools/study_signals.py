@@ -90,7 +90,8 @@ GRID = [
     *(Setting(signal, t) for t in (5.0, 0.2, 1.0) for signal in ("reward", "shortfall", "loss")),
     *(Setting("reward", 0.2, alpha) for alpha in (0, 1)),
     Setting("reward", 0.2, scope="per_domain"),
-    *(Setting(signal, 0.2, act_on=act_on) for act_on in ("advantage", "reward") for signal in (None, "reward")),
+    *(Setting(act_on=act_on) for act_on in ("advantage", "reward")),
+    *(Setting("reward", 0.2, act_on=act_on) for act_on in ("advantage", "reward")),
 ]
 
 
