@@ -79,6 +79,7 @@ class Trainer:
         self.accelerator.register_for_checkpointing(self.schedule)
         self.trained_parameters = [p for p in self.scorer.parameters() if p.requires_grad]
         self.aggregator = GradientAggregator(experiment.gradient_method)
+        self.accelerator.register_for_checkpointing(self.aggregator)
         self.per_objective = bool(experiment.gradient_method) or self.reweighting.needs_gradient_norms
 
     def step(self) -> StepResult:
