@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "lora": ["peft>=0.20"],
     "quickstart": ["scikit-learn>=1.4"],  # the handwritten digits of the reading domain
     "gradients": ["torchjd[full]>=0.18"],  # gradient methods: UPGrad, PCGrad, Nash-MTL, ...
     "reasoning-gym": ["reasoning-gym>=0.1.20"],
@@ -14,6 +15,7 @@ EXTRAS = {
 TEST = [
     *EXTRAS["quickstart"],
     *EXTRAS["gradients"],
+    *EXTRAS["lora"],
     *EXTRAS["reasoning-gym"],
     "gguf>=0.10",
     "hypothesis>=6.100",

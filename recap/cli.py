@@ -114,6 +114,27 @@ def check(
     console.print(f"{file}: valid", highlight=False)
 
 
+@app.command(epilog="Example:  recap export experiments/quickstart.gin runs/NAME --output my-model")
+def export(
+    file: FileArgument,
+    checkpoint: Annotated[Path, typer.Argument(help="run directory or checkpoint of that experiment")],
+    output: Annotated[Path, typer.Option(help="directory to write")],
+    adapter: Annotated[bool, typer.Option("--adapter", help="the adapter alone, in peft's format")] = False,
+    bind: BindingOption = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Writes the model of a checkpoint as a plain directory that `from_pretrained` loads, an adapter merged."""
+    from recap.config import load_config
+    from recap.export import export_checkpoint
+
+    try:
+        experiment = load_config(file, bind, plugin).experiment
+        export_checkpoint(experiment, checkpoint, output, adapter_alone=adapter)
+    except ValueError as error:
+        _fail(error)
+    print(f"wrote {output}")
+
+
 @app.command("list", epilog="Example:  recap list reweighting")
 def list_parts(
     family: Annotated[

@@ -13,6 +13,7 @@ import torch
 from recap.checkpoint import clean_up, latest_checkpoint, load_checkpoint
 from recap.evaluation import CapabilityScore, evaluate
 from recap.experiment import Experiment
+from recap.export import export_run
 from recap.interrupts import Interrupts
 from recap.progress import TrainingProgress
 from recap.run_directory import Command, RunRecord, changes, read_record, run_directory
@@ -116,14 +117,9 @@ class Run:
             self.accelerator, self.directory, step, self._state(), self._mean_score(step)
         )
 
-    def save_model(self) -> Path:
-        """Writes the trained model as a directory that `from_pretrained` loads."""
-        directory = self.directory / "model"
-        if self.accelerator.is_main_process:
-            directory.mkdir(parents=True, exist_ok=True)
-            self.trainer.loaded.save_pretrained(directory)
-        self.accelerator.wait_for_everyone()
-        return directory
+    def save_model(self) -> None:
+        """Writes the trained model as a directory that `from_pretrained` loads, and an adapter also by itself."""
+        export_run(self.experiment, self.trainer.loaded, self.directory, self.accelerator)
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -107,27 +107,19 @@ class Scorer(nn.Module):
         )
         head, chunk = nn.Identity(), max(1, len(states))  # the states are logits
         if settings.chunk is not None:
-            head, chunk = self.language_model.get_output_embeddings(), settings.chunk
+            head, chunk = self.model.get_output_embeddings(), settings.chunk
         log_probs, entropy = token_scores(head, states, ids[real], self.forbidden_token_ids, temperature, chunk)
         empty = log_probs.new_zeros(mask.shape)
         return Scores(empty.masked_scatter(real, log_probs), empty.masked_scatter(real, entropy))
 
-    @property
-    def language_model(self) -> PreTrainedModel:
-        """The model itself, out of a LoRA wrapper's arms (its adapters are part of it)."""
-        wrapped = getattr(self.model, "get_base_model", None)
-        model: PreTrainedModel = wrapped() if wrapped else self.model
-        return model
-
     def _packed(self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
         """What each completion token is predicted from, [tokens, H] (or logits, [tokens, V]): one row per group."""
-        attention = self.language_model.config.get_text_config()._attn_implementation
+        attention = self.model.config.get_text_config()._attn_implementation
         packed = pack(prompts, ids, mask, additive=attention == "eager")
         inputs = {**packed.inputs, "use_cache": False}
-        if settings.chunk is None:
-            output = self.model(**inputs).logits
-        else:
-            output = self.language_model.base_model(**inputs).last_hidden_state
+        output = (
+            self.model(**inputs).logits if settings.chunk is None else self.model.base_model(**inputs).last_hidden_state
+        )
         states: Tensor = rearrange(output, "p s h -> (p s) h")
         return states.index_select(0, packed.predictors[mask.bool()])
 
@@ -151,7 +143,7 @@ class Scorer(nn.Module):
             if settings.chunk is None:
                 outputs.append(self.model(**inputs, logits_to_keep=length).logits)
             else:
-                outputs.append(self.language_model.base_model(**inputs).last_hidden_state[:, -length:])
+                outputs.append(self.model.base_model(**inputs).last_hidden_state[:, -length:])
         return rearrange(torch.stack(outputs, dim=1), "p g t h -> (p g) t h")[mask.bool()]
 
     @torch.no_grad()
@@ -165,8 +157,7 @@ class Scorer(nn.Module):
         if self.settings == plain:
             return plain
         candidates = [self.settings, replace(self.settings, chunk=None), replace(self.settings, shared_prefix=False)]
-        reason = why_not_packed(self.language_model)
-        if reason := why_not_packed(self.language_model):
+        if reason := why_not_packed(self.model):
             candidates = candidates[2:]
         group_size = len(ids) // len(prompts)
         first = torch.arange(len(prompts), device=ids.device) * group_size
@@ -195,7 +186,7 @@ class Scorer(nn.Module):
         finally:
             self.model.train(was_training)
         if candidate != self.settings:
-            logger.warning("%s: scoring with %s: %s", type(self.language_model).__name__, candidate, reason)
+            logger.warning("%s: scoring with %s: %s", type(self.model).__name__, candidate, reason)
         return candidate
 
 

@@ -19,6 +19,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor
 
+from recap.adapter_checkpoint import leave_frozen_out
+from recap.adapters import adapter_disabled
 from recap.advantages import step_advantages
 from recap.batch import Batch as Batch  # part of what `step` returns
 from recap.batch import count, mean_rewards, rollout_metrics
@@ -69,14 +71,16 @@ class Trainer:
         self.kl_coefficient = experiment.grpo.kl_coefficient if asked is None else asked
 
         transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
-        self.loaded = experiment.model.load()
+        self.loaded = experiment.load_model()
         scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
-        self.reference: Scorer | None = None
-        if self.kl_coefficient > 0:
+        self.reference: Scorer | None = None  # under an adapter there is no need of a copy
+        if self.kl_coefficient > 0 and experiment.adapter is None:
             self.reference = copy.deepcopy(scorer).eval().requires_grad_(False).to(self.accelerator.device)
         optimizer, self.schedule = experiment.optimizer.build(scorer.parameters(), experiment.steps)
         self.scorer, self.optimizer = self.accelerator.prepare(scorer, optimizer)
         self.accelerator.register_for_checkpointing(self.schedule)
+        if experiment.adapter is not None:
+            leave_frozen_out(self.accelerator)
         self.trained_parameters = [p for p in self.scorer.parameters() if p.requires_grad]
         self.aggregator = GradientAggregator(experiment.gradient_method)
         self.accelerator.register_for_checkpointing(self.aggregator)
@@ -222,10 +226,11 @@ class Trainer:
 
     @torch.no_grad()
     def reference_log_probs(self, item: ReinforcementBatch) -> Tensor:
-        """Log-probs of completions under the reference model, here a frozen copy: [P * G, T]."""
-        assert self.reference is not None
-        with self.accelerator.autocast():
-            scores = self.reference(
+        """Log-probs of completions under the reference model, a frozen copy or the adapter's base: [P * G, T]."""
+        # Out of its wrapper, which counts forwards: a process may have more of these than another.
+        scorer = self.reference or self.accelerator.unwrap_model(self.scorer)
+        with self.accelerator.autocast(), nullcontext() if self.reference else adapter_disabled(self.loaded.model):
+            scores = scorer(
                 item.encoded,
                 item.completion_ids,
                 item.completion_mask,
