@@ -1,7 +1,8 @@
 """Checkpoints: everything a run needs to go on where it stood.
 
-A process may be killed at any instruction (a machine that loses power is another matter). A checkpoint is therefore written under another name and renamed when it is
-whole, and deleted under another name again: whatever is called ``checkpoint-NUMBER`` can be resumed.
+A process may be killed at any instruction (a machine that loses power is another matter). A checkpoint is therefore
+written under another name and renamed when it is whole, and deleted under another name again: whatever is called
+``checkpoint-NUMBER`` can be resumed.
 """
 
 from __future__ import annotations
@@ -95,9 +96,10 @@ def list_checkpoints(directory: Path) -> list[Path]:
 
 
 def best_checkpoint(directory: Path) -> Path | None:
-    """The checkpoint with the highest score, the newer of two equal ones; None where none was evaluated."""
-    scored = [(read_state(path).get("score"), path) for path in list_checkpoints(directory)]
-    return max(((score, path) for score, path in scored if score is not None), default=(None, None))[1]
+    """The checkpoint with the highest score, the oldest of equal ones; None where none was evaluated."""
+    scores = {path: read_state(path)["score"] for path in list_checkpoints(directory)}
+    scored = {path: score for path, score in scores.items() if score is not None}
+    return max(scored, key=scored.__getitem__, default=None)
 
 
 def latest_checkpoint(run: Path) -> Path | None:

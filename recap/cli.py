@@ -114,10 +114,9 @@ def check(
     console.print(f"{file}: valid", highlight=False)
 
 
-@app.command(epilog="Example:  recap export experiments/quickstart.gin runs/NAME --output my-model")
+@app.command(epilog="Example:  recap export runs/NAME/checkpoint-best --output my-model")
 def export(
-    file: FileArgument,
-    checkpoint: Annotated[Path, typer.Argument(help="run directory or checkpoint of that experiment")],
+    run: Annotated[Path, typer.Argument(help="run directory, whose newest checkpoint is taken, or a checkpoint")],
     output: Annotated[Path, typer.Option(help="directory to write")],
     adapter: Annotated[bool, typer.Option("--adapter", help="the adapter alone, in peft's format")] = False,
     bind: BindingOption = [],  # noqa: B006
@@ -125,11 +124,13 @@ def export(
 ) -> None:
     """Writes the model of a checkpoint as a plain directory that `from_pretrained` loads, an adapter merged."""
     from recap.config import load_config
-    from recap.export import export_checkpoint
+    from recap.run_directory import started_with
 
     try:
-        experiment = load_config(file, bind, plugin).experiment
-        export_checkpoint(experiment, checkpoint, output, adapter_alone=adapter)
+        experiment = load_config(*started_with(run, None, bind, plugin)).experiment
+        from recap.export import export_checkpoint
+
+        export_checkpoint(experiment, run, output, adapter_alone=adapter)
     except ValueError as error:
         _fail(error)
     print(f"wrote {output}")

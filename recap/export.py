@@ -78,9 +78,11 @@ def export_checkpoint(experiment: Experiment, checkpoint: Path, directory: Path,
     """
     if adapter_alone and experiment.adapter is None:
         raise ValueError("--adapter: the experiment has no adapter (train.adapter is None); leave the option out")
-    checkpoint = latest_checkpoint(checkpoint)
+    found = latest_checkpoint(checkpoint)
+    if found is None:
+        raise ValueError(f"no complete checkpoint under {str(checkpoint)!r}")
     trainer = Trainer(experiment)  # the checkpoint is a trainer's: sharded or not, it knows how to read it
-    load_checkpoint(trainer.accelerator, checkpoint)
+    load_checkpoint(trainer.accelerator, found)
     write = export_adapter if adapter_alone else export_model
     write(trainer.loaded, directory, trainer.accelerator)
 

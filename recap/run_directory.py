@@ -62,7 +62,7 @@ def read_record(directory: Path) -> RunRecord:
     """
     file = directory / RECORD_FILE
     if not file.is_file():
-        raise ValueError(f"--resume {directory}: no run there (it has no {RECORD_FILE} and is no checkpoint of a run)")
+        raise ValueError(f"{directory}: no run there (it has no {RECORD_FILE} and is no checkpoint of a run)")
     found = json.loads(file.read_text())
     command = found["command"]
     if command is not None:
@@ -83,11 +83,11 @@ def started_with(
     Raises:
         ValueError: no run there, or one that was started from Python and so needs a file.
     """
-    command = read_record(run_directory(resume)).command
     if file is not None:
         return file, list(bindings), list(plugins)
+    command = read_record(run_directory(resume)).command
     if command is None:
-        raise ValueError(f"--resume {resume}: this run was started from Python; name its experiment file too")
+        raise ValueError(f"{resume}: this run was started from Python and knows no experiment file; name it too")
     return Path(command.file), [*command.bindings, *bindings], [*command.plugins, *plugins]
 
 

@@ -105,8 +105,8 @@ def test_death_at_any_call_leaves_a_complete_checkpoint(
 def test_the_best_stays_and_is_linked(tmp_path: Path) -> None:
     for step, score in enumerate([0.1, 0.7, None, 0.7, 0.3, None], start=1):
         save(tmp_path, step, score, keep=2)
-    assert [path.name for path in list_checkpoints(tmp_path)] == [f"checkpoint-00000{n}" for n in (4, 5, 6)]
-    assert (tmp_path / "checkpoint-best").resolve() == (tmp_path / "checkpoint-000004").resolve()
+    assert [path.name for path in list_checkpoints(tmp_path)] == [f"checkpoint-00000{n}" for n in (2, 5, 6)]
+    assert (tmp_path / "checkpoint-best").resolve() == (tmp_path / "checkpoint-000002").resolve()
 
 
 def test_nothing_to_go_on_from(tmp_path: Path) -> None:

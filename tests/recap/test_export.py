@@ -17,6 +17,7 @@ from recap.cli import app
 from recap.config import LoadedConfig, load_config
 from recap.export import export_run
 from recap.run import Run
+from recap.run_directory import RunRecord
 from recap.trainer import Trainer
 from registry.backends.huggingface import HuggingFace
 from registry.backends.tiny_qwen2_5_vl import TinyQwen2_5_VL
@@ -44,7 +45,8 @@ def finished(small_bindings: list[str], tmp_path_factory: pytest.TempPathFactory
     """A LoRA run that has ended; it has moved away from its base."""
     directory = tmp_path_factory.mktemp("finished")
     bindings = [*small_bindings, *LORA, "checkpoints.every = 2", f"tracking.uri = 'sqlite:///{directory}/mlflow.db'"]
-    run = Run(load_config(QUICKSTART, bindings).experiment, directory / "run")
+    config = load_config(QUICKSTART, bindings)
+    run = Run(config.experiment, directory / "run", command=config.command)
     run.execute()
     assert (logits(run.trainer.loaded.model) - logits(base())).abs().max() > 1e-2
     return run
@@ -102,28 +104,32 @@ def test_training_goes_on_after_an_export(small: Small, tmp_path: Path) -> None:
 
 
 def command(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["export", str(QUICKSTART), *arguments])
+    result = CliRunner().invoke(app, ["export", *arguments])
     return result.exit_code, result.output
 
 
-def test_a_checkpoint_is_exported_by_a_command(finished: Run, small_bindings: list[str], tmp_path: Path) -> None:
-    bind = [part for binding in (*small_bindings, *LORA) for part in ("-b", binding)]
+def test_a_checkpoint_is_exported_by_a_command(finished: Run, tmp_path: Path) -> None:
     expected = logits(finished.trainer.loaded.model)
-    code, output = command(str(finished.directory), "--output", str(tmp_path / "merged"), *bind)
+    code, output = command(str(finished.directory), "--output", str(tmp_path / "merged"))
     assert code == 0, output
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")
     torch.testing.assert_close(logits(model), expected, atol=1e-5, rtol=0)
-    code, output = command(str(finished.directory), "--output", str(tmp_path / "alone"), "--adapter", *bind)
+    checkpoint = str(finished.directory / "checkpoint-000002")
+    code, output = command(checkpoint, "--output", str(tmp_path / "alone"), "--adapter")
     assert code == 0, output
     model = peft.PeftModel.from_pretrained(base(), tmp_path / "alone")
     torch.testing.assert_close(logits(model), expected, atol=1e-6, rtol=0)
 
 
-def test_a_command_that_cannot_export_says_so_in_one_line(small_bindings: list[str], tmp_path: Path) -> None:
-    bind = [part for binding in small_bindings for part in ("-b", binding)]
-    code, output = command(str(tmp_path), "--output", str(tmp_path / "out"), *bind)
+def test_a_command_that_cannot_export_says_so_in_one_line(small: Small, tmp_path: Path) -> None:
+    code, output = command(str(tmp_path), "--output", str(tmp_path / "out"))
+    assert code == 2
+    assert f"error: {tmp_path}: no run there" in output.replace("\n", "")
+    config = small()
+    RunRecord(None, config.command).write(tmp_path, config.operative)
+    code, output = command(str(tmp_path), "--output", str(tmp_path / "out"))
     assert code == 2
     assert output.startswith("error: no complete checkpoint under")
-    code, output = command(str(tmp_path), "--output", str(tmp_path / "out"), "--adapter", *bind)
+    code, output = command(str(tmp_path), "--output", str(tmp_path / "out"), "--adapter")
     assert code == 2
     assert "the experiment has no adapter" in output
