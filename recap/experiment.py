@@ -167,6 +167,8 @@ class Experiment:
         """
         missing = []
         self.model.check()
+        if self.rollout.generator is not None:
+            self.rollout.generator.check()
         self.mixture.allocate(self.domains, self.prompts_per_step, 0)
         parts: list[Domain | Capability] = [*self.domains, *self.capabilities]
         for part in parts:

@@ -30,10 +30,11 @@ from recap.microbatch import (
     supervised_batch,
 )
 from recap.objectives import StepCounts, mean_losses, weight_vector
-from recap.passes import STATISTICS, EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
+from recap.passes import SAMPLER_STATISTICS, STATISTICS, EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.rollout import Prompt, roll_out
 from recap.scoring import Scorer
 from recap.verification import PendingRewards, begin_verification
+from recap.weights import send_weights
 
 
 @dataclass
@@ -69,7 +70,14 @@ class Trainer:
         self.kl_coefficient = experiment.grpo.kl_coefficient if asked is None else asked
 
         transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
+        generator = experiment.rollout.generator
+        self.generator_is_stale = generator is not None  # whether it lacks the last update
+        if generator is not None:
+            generator.check()
+            generator.connect()
         self.loaded = experiment.model.load()
+        if generator is not None:
+            generator.start(self.loaded, self.accelerator)
         scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
         self.reference: Scorer | None = None
         if self.kl_coefficient > 0:
@@ -139,6 +147,7 @@ class Trainer:
     def roll_out(self, prompts: Sequence[Prompt]) -> list[PendingRewards]:
         """Completions of the prompts that are trained by reinforcement; each micro-batch is judged while others are sampled."""
         sampling, pending = self.experiment.rollout, []
+        self.sync_generator()
         self.loaded.model.eval()
         with self.accelerator.autocast():
             for micro_batch in self.micro_batches([prompt for prompt in prompts if prompt.domain.verifiers]):
@@ -152,10 +161,18 @@ class Trainer:
                     seed=self.experiment.seed,
                     step=self.step_number,
                     shared_prefix=sampling.shared_prefix,
+                    generator=sampling.generator,
                 )
                 pending.append(begin_verification(rollout, self.experiment.rewards))
         self.loaded.model.train()
         return pending
+
+    def sync_generator(self) -> None:
+        """Gives a generator of its own weights those of the last update, unless it has them."""
+        generator = self.experiment.rollout.generator
+        if generator is not None and self.generator_is_stale:
+            send_weights(generator, self.loaded.model, self.accelerator)
+            self.generator_is_stale = False
 
     def micro_batches(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
         """Prompts dealt out in turn, so that domains are spread evenly."""
@@ -296,6 +313,8 @@ class Trainer:
                 metrics["kl"] = totals["kl"] / totals["sequences"]
             if self.experiment.grpo.iterations > 1:
                 metrics["clipped"] = totals["clipped"] / max(1, totals["tokens"])
+            if self.experiment.rollout.generator is not None:
+                metrics |= {name: totals[name] / max(1, totals["tokens"]) for name in SAMPLER_STATISTICS}
         return losses, metrics
 
     def combine(self, jacobian: Tensor, counts: StepCounts, weights: Mapping[str, float]) -> None:
@@ -317,6 +336,7 @@ class Trainer:
         finite = bool(torch.isfinite(losses).all()) and all(map(math.isfinite, [norm, *rewards.values()]))
         if finite:
             self.optimizer.step()
+            self.generator_is_stale = True
         self.optimizer.zero_grad()
         return finite
 
