@@ -120,7 +120,8 @@ class VLLMColocated(Generator):
 
 
 def _prompt(loaded: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
-    """Token ids; with images the text in chat format, as vLLM itself turns images into placeholders."""
+    """Token ids; with images the text in chat format: vLLM expands placeholders itself, and would do so twice with ids that
+    are expanded already (huggingface/trl#6294)."""
     if not request.images:
         return {"prompt_token_ids": request.token_ids}
     text = loaded.chat(request.text, len(request.images))
