@@ -148,8 +148,8 @@ def roll_out(
         if temperature > 0:
             drawn = [draw_uniforms(seed, step, example.id, group_size, max_new_tokens) for example in examples]
             uniforms = torch.from_numpy(np.concatenate(drawn)).to(device)
-        settled = (group_size, max_new_tokens, temperature, uniforms)
-        ids, mask = decode(loaded, encoded, *settled, shared_prefix=shared_prefix)
+        sampled = (group_size, max_new_tokens, temperature, uniforms)
+        ids, mask = decode(loaded, encoded, *sampled, shared_prefix=shared_prefix)
     lengths = mask.sum(1).tolist()
     texts = loaded.decode([row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)])
     ended = torch.isin(ids, torch.tensor(loaded.eos_token_ids, device=device)) & mask.bool()
@@ -160,9 +160,9 @@ def generation_requests(
     prompts: Sequence[Prompt], encoded: EncodedPrompts, seed: int, step: int
 ) -> list[GenerationRequest]:
     """What a generator is told of each prompt; the seed depends on the run's seed, the step and the example alone."""
+    requests = []
     rows = zip(encoded.inputs["input_ids"], encoded.attention_mask.bool(), strict=True)
-    return [
-        GenerationRequest(prompt.text, prompt.example.images, ids[real].tolist(), int(words[0]))
-        for prompt, (ids, real) in zip(prompts, rows, strict=True)
-        for words in [_seed_of(seed, step, prompt.example.id).generate_state(1, np.uint32)]
-    ]
+    for prompt, (ids, real) in zip(prompts, rows, strict=True):
+        own_seed = int(_seed_of(seed, step, prompt.example.id).generate_state(1, np.uint32)[0])
+        requests.append(GenerationRequest(prompt.text, prompt.example.images, ids[real].tolist(), own_seed))
+    return requests
