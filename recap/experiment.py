@@ -197,6 +197,8 @@ class Experiment:
         self.model.check()
         if self.adapter is not None:
             self.adapter.check()
+        if self.rollout.generator is not None:
+            self.rollout.generator.check()
         self.mixture.allocate(self.domains, self.prompts_per_step, 0)
         parts: list[Domain | Capability] = [*self.domains, *self.capabilities]
         for part in parts:

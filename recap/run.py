@@ -175,7 +175,11 @@ class Run:
         if not self.experiment.capabilities:
             return
         trainer, step = self.trainer, self.trainer.step_number
-        scores = evaluate(trainer.loaded, self.experiment.capabilities, self.experiment.rewards, self.accelerator)
+        trainer.sync_generator()
+        experiment = self.experiment
+        scores = evaluate(
+            trainer.loaded, experiment.capabilities, experiment.rewards, self.accelerator, experiment.rollout.generator
+        )
         self.scores[step] = scores
         metrics: dict[str, float] = {}
         for name, score in scores.items():

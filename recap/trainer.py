@@ -25,6 +25,7 @@ from recap.advantages import step_advantages
 from recap.batch import Batch as Batch  # part of what `step` returns
 from recap.batch import count, mean_rewards, rollout_metrics
 from recap.experiment import Experiment
+from recap.generation.sync import send_weights
 from recap.gradients import GradientAggregator, objective_gradients, set_gradient
 from recap.microbatch import (
     ReinforcementBatch,
@@ -32,7 +33,7 @@ from recap.microbatch import (
     supervised_batch,
 )
 from recap.objectives import StepCounts, mean_losses, weight_vector
-from recap.passes import STATISTICS, EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
+from recap.passes import SAMPLER_STATISTICS, STATISTICS, EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.rollout import Prompt, roll_out
 from recap.scoring import Scorer
 from recap.verification import PendingRewards, begin_verification
@@ -71,7 +72,14 @@ class Trainer:
         self.kl_coefficient = experiment.grpo.kl_coefficient if asked is None else asked
 
         transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
+        generator = experiment.rollout.generator
+        self.generator_is_stale = generator is not None  # whether it lacks the last update
+        if generator is not None:
+            generator.check()
+            generator.connect()
         self.loaded = experiment.load_model()
+        if generator is not None:
+            generator.start(self.loaded, self.accelerator)
         scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
         self.reference: Scorer | None = None  # under an adapter there is no need of a copy
         if self.kl_coefficient > 0 and experiment.adapter is None:
@@ -144,6 +152,7 @@ class Trainer:
     def roll_out(self, prompts: Sequence[Prompt]) -> list[PendingRewards]:
         """Completions of the prompts that are trained by reinforcement; each micro-batch is judged while others are sampled."""
         sampling, pending = self.experiment.rollout, []
+        self.sync_generator()
         self.loaded.model.eval()
         with self.accelerator.autocast():
             for micro_batch in self.micro_batches([prompt for prompt in prompts if prompt.domain.verifiers]):
@@ -157,10 +166,18 @@ class Trainer:
                     seed=self.experiment.seed,
                     step=self.step_number,
                     shared_prefix=sampling.shared_prefix,
+                    generator=sampling.generator,
                 )
                 pending.append(begin_verification(rollout, self.experiment.rewards))
         self.loaded.model.train()
         return pending
+
+    def sync_generator(self) -> None:
+        """Gives a generator of its own weights those of the last update, unless it has them."""
+        generator = self.experiment.rollout.generator
+        if generator is not None and self.generator_is_stale:
+            send_weights(generator, self.loaded.model, self.accelerator)
+            self.generator_is_stale = False
 
     def micro_batches(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
         """Prompts dealt out in turn, so that domains are spread evenly."""
@@ -302,6 +319,8 @@ class Trainer:
                 metrics["kl"] = totals["kl"] / totals["sequences"]
             if self.experiment.grpo.iterations > 1:
                 metrics["clipped"] = totals["clipped"] / max(1, totals["tokens"])
+            if self.experiment.rollout.generator is not None:
+                metrics |= {name: totals[name] / max(1, totals["tokens"]) for name in SAMPLER_STATISTICS}
         return losses, metrics
 
     def combine(self, jacobian: Tensor, counts: StepCounts, weights: Mapping[str, float]) -> None:
@@ -323,6 +342,7 @@ class Trainer:
         finite = bool(torch.isfinite(losses).all()) and all(map(math.isfinite, [norm, *rewards.values()]))
         if finite:
             self.optimizer.step()
+            self.generator_is_stale = True
         self.optimizer.zero_grad()
         return finite
 
