@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal, get_args
 from weakref import WeakKeyDictionary
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from recap.kv_cache import expand_to_group
+from recap.kv_cache import can_rearrange, make_room
+from recap.packing import additive_mask, why_not_packed
 from recap.scoring import same_log_probs
+from recap.slots import columns_of, cost, filled_slots, places_of, share_out, slot_mask, whole_groups
 from registry.backends.base import EncodedPrompts, LoadedModel
 
 logger = logging.getLogger(__name__)
-_shares: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()  # models seen to share a prompt's cache, or not
+Way = Literal["slots", "rows"]
+_ways: WeakKeyDictionary[PreTrainedModel, Way | None] = WeakKeyDictionary()  # how each model shares a prompt's cache
 
 
 def decode(
@@ -34,22 +38,109 @@ def decode(
     Args:
         temperature: of the softmax.
         uniforms: [P * G, T] in [0, 1), the random number behind each token; None: the likeliest token is taken.
-        shared_prefix: one prefill per prompt, its cache expanded to the group, finished completions leaving the batch;
-            otherwise as if every completion had a prompt of its own. Both are compared at the first use with a model.
+        shared_prefix: one prefill per prompt, its keys and values shared by the group (`recap.slots`), finished completions
+            leaving the batch; otherwise as if every completion had a prompt of its own. Both are compared at the first use
+            with a model.
 
     Returns: token ids and mask, [P * G, up to T], padded on the right.
     """
     settings = (max_new_tokens, temperature)
-    if shared_prefix and _can_share(loaded, prompts):
-        ids, mask = _decode(loaded, prompts, group_size, *settings, uniforms, share=True)
+    if shared_prefix and (way := _way_to_share(loaded, prompts)):
+        ids, mask = _decode(loaded, prompts, group_size, *settings, uniforms, way)
     else:
         parts = [
-            _decode(loaded, prompts, 1, *settings, None if uniforms is None else uniforms[g::group_size], share=False)
+            _decode(loaded, prompts, 1, *settings, None if uniforms is None else uniforms[g::group_size], None)
             for g in range(group_size)
         ]
         ids, mask = (rearrange(torch.stack(part, dim=1), "p g t -> (p g) t") for part in zip(*parts, strict=True))
     length = int(mask.sum(1).max())
     return ids[:, :length], mask[:, :length]
+
+
+class _DecodeBatch:
+    """What one decode step after the other goes through the model with: slots, their tokens' mask, positions and cache.
+
+    Args:
+        way: 'slots': a row holds a prompt once; 'rows': it holds one completion, with a copy of the prompt's cache; None:
+            the same for a group of one, and nothing ever leaves the batch.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: EncodedPrompts,
+        cache: Cache,
+        group_size: int,
+        steps: int,
+        way: Way | None,
+    ) -> None:
+        self.model, self.prompts, self.cache = model, prompts, cache
+        self.group_size, self.way = group_size, way
+        self.max_steps, self.steps = steps, 0  # in the cache, of each completion
+        self.slots = whole_groups(
+            len(prompts), group_size, group_size if way == "slots" else 1, prompts.attention_mask.device
+        )
+        if way is not None:
+            make_room(cache)
+        if way == "rows":
+            cache.batch_repeat_interleave(group_size)
+        self._describe()
+
+    def _describe(self) -> None:
+        """Mask, of the tokens to come too, and positions of the rows as they are."""
+        row_prompt = self.slots.completion[:, 0] // self.group_size
+        mask = self.prompts.attention_mask[row_prompt]
+        self.position = self.prompts.next_position[row_prompt, None].expand(-1, self.slots.width)
+        if self.way == "slots":
+            self.mask = slot_mask(mask, self.slots.width, self.max_steps)
+            if self.model.config.get_text_config()._attn_implementation == "eager":
+                self.mask = additive_mask(self.mask)
+        else:
+            self.mask = torch.cat([mask, mask.new_ones(len(mask), self.max_steps)], dim=1)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Logits of the tokens after these: [R, w] -> [R, w, V]."""
+        width = self.slots.width
+        length = self.prompts.attention_mask.shape[1] + width * (self.steps + 1)
+        logits: Tensor = self.model(
+            input_ids=tokens,
+            attention_mask=self.mask[..., :length],
+            position_ids=self.position + self.steps,
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits
+        self.steps += 1
+        return logits
+
+    def thin_out(self, running: Tensor) -> Tensor | None:
+        """Lets finished completions leave, where that saves enough.
+
+        Args:
+            running: [R, w], which slots still decode.
+
+        Returns: of the new slots, their places in the old ones, flat, [R' * w']; None where nothing changes.
+        """
+        before, length = self.slots, int(self.prompts.attention_mask.shape[1])
+        left = before.completion[running & before.filled].tolist()
+        if self.way is None or len(left) >= 0.75 * running.numel():
+            return None
+        if self.way == "slots":
+            rows = share_out(left, self.group_size, length, self.steps)
+            present = cost(len(running), before.width, length, self.steps)
+            if cost(len(rows), max(map(len, rows)), length, self.steps) > 0.8 * present:
+                return None
+        else:
+            rows = [[completion] for completion in left]
+        self.slots = filled_slots(rows, running.device)
+        places = places_of(self.slots, before)
+        if self.way == "slots":
+            moved = columns_of(places, before.width, length, self.steps)
+            for layer in self.cache.layers:
+                layer.rearrange(*moved)
+        else:
+            self.cache.batch_select_indices(places.flatten())
+        self._describe()
+        return places.flatten()
 
 
 def _decode(
@@ -59,42 +150,32 @@ def _decode(
     max_new_tokens: int,
     temperature: float,
     uniforms: Tensor | None,
-    *,
-    share: bool,
+    way: Way | None,
 ) -> tuple[Tensor, Tensor]:
     """The loop; returns ids and mask, [P * G, T]."""
-    model = loaded.model
-    logits, cache = _prefill(model, prompts)
-    if share:
-        expand_to_group(cache, group_size)
-        logits = logits.repeat_interleave(group_size, dim=0)
-    prompt_mask = repeat(prompts.attention_mask, "p l -> (p g) l", g=group_size)
-    position = repeat(prompts.next_position, "p -> (p g) 1", g=group_size)
-    total, prompt_length = prompt_mask.shape
-    attention = torch.cat([prompt_mask, prompt_mask.new_ones(total, max_new_tokens)], dim=1)
-
-    device = logits.device
-    ids = torch.full((total, max_new_tokens), loaded.pad_token_id, device=device)
+    first, cache = _prefill(loaded.model, prompts)
+    device = first.device
+    batch = _DecodeBatch(loaded.model, prompts, cache, group_size, max_new_tokens, way)
+    logits = first.repeat_interleave(group_size, dim=0)  # [R * w, V]
+    ids = torch.full((len(prompts) * group_size, max_new_tokens), loaded.pad_token_id, device=device)
     mask = torch.zeros_like(ids)
     ends = torch.tensor(loaded.eos_token_ids, device=device)
     forbidden = _forbidden(loaded, device)
-    rows = torch.arange(total, device=device)  # which completions are still in the batch
-    running = torch.ones(total, dtype=torch.bool, device=device)  # of those, which have not ended
+    running = torch.ones(batch.slots.completion.shape, dtype=torch.bool, device=device)  # [R, w]
     for t in range(max_new_tokens):
-        tokens = _next_tokens(logits, forbidden, temperature, None if uniforms is None else uniforms[rows, t])
-        tokens = torch.where(running, tokens, loaded.pad_token_id)
-        ids[rows, t] = tokens
-        mask[rows, t] = running.long()
-        running = running & ~torch.isin(tokens, ends)
-        left = int(running.sum())
-        if t + 1 == max_new_tokens or left == 0:
+        completion = batch.slots.completion.flatten()
+        tokens = _next_tokens(logits, forbidden, temperature, None if uniforms is None else uniforms[completion, t])
+        tokens = torch.where(running.flatten(), tokens, loaded.pad_token_id)
+        written = batch.slots.filled.flatten()
+        ids[completion[written], t] = tokens[written]
+        mask[completion[written], t] = running.flatten()[written].long()
+        running = running & ~torch.isin(tokens, ends).view_as(running)
+        if t + 1 == max_new_tokens or not running.any():
             break
-        if share and left < 0.75 * len(rows):
-            keep = running.nonzero().flatten()
-            cache.batch_select_indices(keep)
-            tokens, attention, position = tokens[keep], attention[keep], position[keep]
-            rows, running = rows[keep], running[keep]
-        logits = _one_step(model, tokens, attention[:, : prompt_length + t + 1], position + t, cache)
+        if (places := batch.thin_out(running)) is not None:
+            tokens = tokens[places]
+            running = batch.slots.filled
+        logits = batch.step(tokens.view_as(running)).flatten(0, 1)
     return ids, mask
 
 
@@ -106,18 +187,6 @@ def _prefill(model: PreTrainedModel, prompts: EncodedPrompts) -> tuple[Tensor, C
     """Logits of the first completion tokens, [P, V], and the cache of the prompts."""
     output = model(**prompts.inputs, position_ids=prompts.position_ids, use_cache=True, logits_to_keep=1)
     return output.logits[:, -1], output.past_key_values
-
-
-def _one_step(model: PreTrainedModel, tokens: Tensor, attention: Tensor, position: Tensor, cache: Cache) -> Tensor:
-    """Logits of the tokens after these, [B, V]."""
-    logits: Tensor = model(
-        input_ids=tokens[:, None],
-        attention_mask=attention,
-        position_ids=position,
-        past_key_values=cache,
-        use_cache=True,
-    ).logits
-    return logits[:, -1]
 
 
 def _next_tokens(logits: Tensor, forbidden: Tensor, temperature: float, uniforms: Tensor | None) -> Tensor:
@@ -149,37 +218,49 @@ def invert(weights: Tensor, uniforms: Tensor) -> Tensor:
     return tokens[:, 0]
 
 
-def _can_share(loaded: LoadedModel, prompts: EncodedPrompts) -> bool:
-    """Whether a decode step from the expanded cache gives what the plain forward gives; asked once per model."""
+def _way_to_share(loaded: LoadedModel, prompts: EncodedPrompts) -> Way | None:
+    """The first way of sharing whose decode steps give what the plain forward gives; asked once per model."""
     model = loaded.model
-    if model not in _shares:
-        reason = _why_not_shared(loaded, prompts)
-        _shares[model] = reason is None
-        if reason is not None:
-            logger.warning("%s: prefilling each prompt once per completion: %s", type(model).__name__, reason)
-    return _shares[model]
+    if model not in _ways:
+        reasons: list[str] = []
+        _ways[model] = next((way for way in get_args(Way) if _stands(loaded, prompts, way, reasons)), None)
+        if reasons:
+            kind = type(model).__name__
+            what = "one row per completion" if _ways[model] else "prefilling each prompt once per completion"
+            logger.warning("%s: decoding with %s: %s", kind, what, "; ".join(dict.fromkeys(reasons)))
+    return _ways[model]
 
 
-def _why_not_shared(loaded: LoadedModel, prompts: EncodedPrompts) -> str | None:
-    model, device = loaded.model, prompts.attention_mask.device
-    second = torch.arange(len(prompts), device=device) * 2 + 1
-    attention = torch.cat([prompts.attention_mask, torch.ones_like(prompts.attention_mask[:, :1])], dim=1)
-    position = prompts.next_position[:, None]
+def _stands(loaded: LoadedModel, prompts: EncodedPrompts, way: Way, reasons: list[str]) -> bool:
+    """Whether two steps of two completions per prompt, the second of them, are those of the plain forward."""
+    model = loaded.model
+    if way == "slots" and (reason := why_not_packed(model)):
+        reasons.append(reason)
+        return False
     logits, cache = _prefill(model, prompts)
-    tokens = _next_tokens(logits, _forbidden(loaded, device), 1.0, None)
+    logits = logits.float().index_fill(-1, _forbidden(loaded, logits.device), -torch.inf)
+    tokens = logits.topk(2).indices  # [P, 2]: two completions, each its token twice
     try:
-        expand_to_group(cache, 2)
-        cache.batch_select_indices(second)
-        found = _one_step(model, tokens, attention, position, cache).float()
+        batch = _DecodeBatch(model, prompts, cache, 2, 2, way)
+        if way == "slots" and not can_rearrange(cache):
+            reasons.append("its cache is not a list of keys and values")
+            return False
+        for _ in range(2):
+            found = batch.step(tokens.reshape(batch.slots.completion.shape))
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever a cache raises that cannot be expanded
-        return f"{type(error).__name__}: {error}"
+    except Exception as error:  # whatever a cache or a model raises that cannot do it
+        reasons.append(f"{type(error).__name__}: {error}")
+        return False
+    found = found.flatten(0, 1)[1::2].float()
+    second = tokens[:, 1:].expand(-1, 2)
+    attention = torch.cat([prompts.attention_mask, torch.ones_like(second)], dim=1)
+    position = prompts.next_position[:, None] + torch.arange(2, device=second.device)
     leading = prompts.position_ids.shape[:-2]
     expected = model(
         **{
             **prompts.inputs,
-            "input_ids": torch.cat([prompts.inputs["input_ids"], tokens[:, None]], dim=1),
+            "input_ids": torch.cat([prompts.inputs["input_ids"], second], dim=1),
             "attention_mask": attention,
             "position_ids": torch.cat([prompts.position_ids, position.expand(*leading, *position.shape)], dim=-1),
             "use_cache": False,
@@ -188,5 +269,6 @@ def _why_not_shared(loaded: LoadedModel, prompts: EncodedPrompts) -> str | None:
     ).logits[:, -1]
     difference = (found.log_softmax(-1) - expected.float().log_softmax(-1)).abs()
     if not same_log_probs(model, difference):
-        return f"log-probs differ by up to {float(difference.max()):.2g}"
-    return None
+        reasons.append(f"log-probs differ by up to {float(difference.max()):.2g}")
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""The key/value cache of a rollout: one prefill per prompt, expanded to the group, growing without copies."""
+"""The key/value cache of a rollout: one prefill per prompt, shared by its completions, growing without copies."""
 
 from __future__ import annotations
 
@@ -13,54 +13,62 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     it has, and doubles the room for new tokens when that is full.
     """
 
-    def __init__(self, layer: DynamicLayer, repeats: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()
-        self.dtype, self.device = layer.dtype, layer.device
+        self.dtype, self.device = keys.dtype, keys.device
         self.is_initialized = True
         self.room = 64  # tokens
-        self.keys, self.values = layer.keys, layer.values
-        self._enlarge(layer.keys.shape[0] * repeats, repeats)
+        self._move(keys, values)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Appends [B, heads, n, d] and returns all, views of [B, heads, length, d]."""
-        batch, before = self.keys.shape[0], self.keys.shape[2]
+        before = self.keys.shape[2]
         after = before + key_states.shape[2]
         while after > self._keys.shape[2]:
             self.room *= 2
-            self._enlarge(batch)
-        self._keys[:batch, :, before:after] = key_states
-        self._values[:batch, :, before:after] = value_states
-        self._show(batch, after)
+            self._move(self.keys, self.values)
+        self._keys[:, :, before:after] = key_states
+        self._values[:, :, before:after] = value_states
+        self._show(after)
         return self.keys, self.values
 
+    def rearrange(self, rows: Tensor, columns: Tensor) -> None:
+        """The cache of a new batch: its token (b, c) is the present one's (rows[b, c], columns[b, c]).
+
+        Args:
+            rows, columns: [B', length'].
+        """
+        self._move(self.keys[rows, :, columns].transpose(1, 2), self.values[rows, :, columns].transpose(1, 2))
+
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps these rows, [B'], in place."""
-        length = self.keys.shape[2]
-        self._keys[: len(indices), :, :length] = self.keys[indices]
-        self._values[: len(indices), :, :length] = self.values[indices]
-        self._show(len(indices), length)
+        """Keeps these rows, [B']."""
+        self._move(self.keys[indices], self.values[indices])
 
-    def _enlarge(self, batch: int, repeats: int = 1) -> None:
-        """Moves the states, each row repeated, to memory with room for more."""
-        _, heads, length, _ = self.keys.shape
-        memories = []
-        for states in (self.keys, self.values):
-            memory = states.new_empty(batch, heads, length + self.room, states.shape[3])
-            memory.unflatten(0, (-1, repeats))[..., :length, :] = states[:, None]
-            memories.append(memory)
-        self._keys, self._values = memories
-        self._show(batch, length)
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self._move(self.keys.repeat_interleave(repeats, dim=0), self.values.repeat_interleave(repeats, dim=0))
 
-    def _show(self, batch: int, length: int) -> None:
-        self.keys, self.values = self._keys[:batch, :, :length], self._values[:batch, :, :length]
+    def _move(self, keys: Tensor, values: Tensor) -> None:
+        """Moves states, [B, heads, length, d], to memory with room for more."""
+        batch, heads, length, width = keys.shape
+        self._keys = keys.new_empty(batch, heads, length + self.room, width)
+        self._values = values.new_empty(batch, heads, length + self.room, values.shape[3])
+        self._keys[:, :, :length] = keys
+        self._values[:, :, :length] = values
+        self._show(length)
+
+    def _show(self, length: int) -> None:
+        self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
 
 
-def expand_to_group(cache: Cache, group_size: int) -> None:
-    """Repeats every row of a prefilled cache `group_size` times; stock layers get room to grow."""
+def make_room(cache: Cache) -> None:
+    """Gives the stock layers of a prefilled cache room to grow."""
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and layer.get_seq_length() > 0:
-            cache.layers[index] = RoomyLayer(layer, group_size)
-        else:
-            layer.batch_repeat_interleave(group_size)
+            cache.layers[index] = RoomyLayer(layer.keys, layer.values)
+
+
+def can_rearrange(cache: Cache) -> bool:
+    """Whether single tokens of the cache can be moved: whether it is a plain list of keys and values."""
+    return all(isinstance(layer, RoomyLayer) for layer in cache.layers)

@@ -66,9 +66,7 @@ def pack(prompts: EncodedPrompts, completion_ids: Tensor, completion_mask: Tenso
     attends |= owner[:, None, :] == 0
     attends &= real.gather(1, order)[:, None, :]
     attends = attends.tril_()[:, None]
-    mask = attends
-    if additive:
-        mask = torch.zeros(attends.shape, device=device).masked_fill_(~attends, torch.finfo(torch.float32).min)
+    mask = additive_mask(attends) if additive else attends
     inputs = {
         **prompts.inputs,
         "input_ids": ids.gather(1, order),
@@ -82,6 +80,11 @@ def pack(prompts: EncodedPrompts, completion_ids: Tensor, completion_mask: Tenso
     row = repeat(torch.arange(num_prompts, device=device), "p -> (p g) 1", g=group_size)
     predictors = torch.cat([last_of_prompt, in_completion], dim=1) + row * order.shape[1]
     return PackedGroups(inputs, predictors)
+
+
+def additive_mask(attends: Tensor) -> Tensor:
+    """A boolean mask as what eager attention adds to its scores: 0 or about -inf."""
+    return torch.zeros(attends.shape, device=attends.device).masked_fill_(~attends, torch.finfo(torch.float32).min)
 
 
 def why_not_packed(model: PreTrainedModel) -> str | None:

@@ -78,6 +78,9 @@ class LoadedModel:
     forbidden_token_ids: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        from registry.backends.patches import multiply_patches
+
+        multiply_patches(self.model)
         config = self.model.config
         names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
         found = [getattr(config, name, None) for name in names]

@@ -121,6 +121,10 @@ def seeds_of(rollout: Rollout, step: int = 0) -> list[int]:
     return [request.seed for request in generation_requests(rollout.prompts, rollout.encoded, 0, step)]
 
 
+def flat(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.loaded.model.parameters()])
+
+
 def test_a_step_through_the_server_is_the_local_step(
     small: Small, server: Any, through_server: list[str], pretrained: list[str]
 ) -> None:
@@ -138,8 +142,10 @@ def test_a_step_through_the_server_is_the_local_step(
     assert [r.completions for r in found.batch.rollouts] == [r.completions for r in expected.batch.rollouts]
     for name in ("loss", "gradient_norm", "entropy"):
         assert found.metrics[name] == pytest.approx(expected.metrics[name], rel=1e-3), name
-    for one, other in zip(remote.loaded.model.parameters(), local.loaded.model.parameters(), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+    start = flat(Trainer(small(*pretrained).experiment))
+    moved = flat(local) - start
+    # Adam takes a whole step where a gradient is nearly 0 and its sign a matter of rounding: compared as a whole.
+    assert (flat(remote) - flat(local)).norm() < 1e-3 * moved.norm()
     assert found.metrics["sampler_ratio"] == pytest.approx(1, abs=1e-3)
     assert found.metrics["sampler_difference"] < 1e-4
     assert found.metrics["sampler_capped"] == 0
