@@ -74,7 +74,6 @@ class Tracker:
         self._flushed_at = time.monotonic()
         self._held: set[tuple[str, int]] = set()  # metrics and steps from `step` on that a resumed run has already
         self._held_tables: set[int] = set()  # steps of its table of rollouts
-        self.seconds = 0.0  # spent here, to show what logging costs
         if not enabled:
             return
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar per table, on top of ours
@@ -145,21 +144,17 @@ class Tracker:
         """Writes what is buffered."""
         if not self.enabled:
             return
-        started = time.monotonic()
         while self._buffer:
             self.client.log_batch(self.run_id, metrics=self._buffer[:MAX_METRICS_PER_CALL], synchronous=True)
             del self._buffer[:MAX_METRICS_PER_CALL]
         self._flushed_at = time.monotonic()
-        self.seconds += self._flushed_at - started
 
     def table(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Adds rows to the table of sampled rollouts (`rollouts.json`); every row has the same columns, `step` in it."""
         if not self.enabled or not rows or step in self._held_tables:
             return
-        started = time.monotonic()
         columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in rows[0]}
         self.client.log_table(self.run_id, columns, TABLE)
-        self.seconds += time.monotonic() - started
 
     def finish(self, status: str) -> None:
         """Closes the run as FINISHED, FAILED or KILLED."""

@@ -201,13 +201,24 @@ def steps_on(processes: int, tmp_path: Path, bindings: list[str]) -> dict[int, l
     return dict(found)
 
 
+RELEASED = (
+    "train.reweighting = @reweighting.recap_released",
+    "reweighting.recap_released.temperature = 0.05",
+    "train.objective_scope = 'per_domain'",
+    "train.weights_act_on = 'reward'",
+)
 RECAP = ("reweighting.recap.window = 1", "adamw.learning_rate = 1e-4")
 # The base as reference, which a process runs only where it has completions.
 LORA = ("train.reweighting = @reweighting.kl_only", "train.adapter = @lora()", "adamw.learning_rate = 1e-3")
 
 
 @pytest.mark.parametrize(
-    "more", [pytest.param(RECAP, id="recap"), pytest.param(LORA, id="lora", marks=pytest.mark.slow)]
+    "more",
+    [
+        pytest.param(RECAP, id="recap"),
+        pytest.param(RELEASED, id="recap_released"),
+        pytest.param(LORA, id="lora", marks=pytest.mark.slow),
+    ],
 )
 def test_two_processes_agree_with_one(small_bindings: list[str], tmp_path: Path, more: tuple[str, ...]) -> None:
     """Same global batch, same completions, same loss and gradient; both ranks hold the same weights λ."""
