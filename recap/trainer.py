@@ -127,11 +127,14 @@ class Trainer:
     def draw(self) -> list[Prompt]:
         """This process's share of the step's prompts, domains taking turns so that micro-batches are alike."""
         allocation = self.experiment.mixture.allocate(self.domains, self.experiment.prompts_per_step, self.step_number)
-        shares = []
+        rank, processes, dealt, shares = self.accelerator.process_index, self.accelerator.num_processes, 0, []
         for domain in self.domains:
+            # A domain's first prompt goes to the rank after the one that got the last domain's last prompt: otherwise
+            # the low ranks would get every domain's odd prompt.
             examples = domain.source.take(
-                allocation[domain.name], self.accelerator.process_index, self.accelerator.num_processes
+                allocation[domain.name], (rank - dealt + domain.source.position) % processes, processes
             )
+            dealt += allocation[domain.name]
             shares.append([Prompt(domain, example, domain.render(example)) for example in examples])
         longest = max(map(len, shares))
         return [share[turn] for turn in range(longest) for share in shares if turn < len(share)]
