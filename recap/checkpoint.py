@@ -49,6 +49,7 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
         accelerator.wait_for_everyone()
         accelerator.save_state(str(partial))
+        accelerator.wait_for_everyone()  # the others may still be writing
         if accelerator.is_main_process:
             (partial / STATE_FILE).write_text(json.dumps({"step": step, **state}))
             shutil.rmtree(final, ignore_errors=True)

@@ -12,6 +12,7 @@ from recap.checkpoint import latest_checkpoint, load_checkpoint
 from recap.evaluation import CapabilityScore, evaluate
 from recap.experiment import Experiment
 from recap.interrupts import Interrupts
+from recap.layout import live_layout, notes
 from recap.progress import TrainingProgress
 from recap.tracking import Tracker
 from recap.trainer import Batch, StepResult, Trainer
@@ -101,6 +102,7 @@ class Run:
     def save_model(self) -> Path:
         """Writes the trained model as a directory that `from_pretrained` loads."""
         directory = self.directory / "model"
+        self.trainer.refresh()
         if self.accelerator.is_main_process:
             directory.mkdir(parents=True, exist_ok=True)
             self.trainer.loaded.save_pretrained(directory)
@@ -128,6 +130,7 @@ class Run:
         if not self.experiment.capabilities:
             return
         trainer, step = self.trainer, self.trainer.step_number
+        trainer.refresh()
         scores = evaluate(trainer.loaded, self.experiment.capabilities, self.experiment.rewards, self.accelerator)
         self.scores[step] = scores
         metrics: dict[str, float] = {}
@@ -176,6 +179,8 @@ class Run:
             f" {experiment.steps} steps of {experiment.prompts_per_step} prompts x {experiment.rollout.group_size}"
             f" completions; MLflow {experiment.tracking.resolved_uri}, run {self.tracker.run_id}"
         )
+        for note in notes(experiment, live_layout(accelerator)):
+            progress.say(f"note: {note}")
 
     def _report(self, progress: TrainingProgress) -> None:
         """Says what was skipped on the way."""

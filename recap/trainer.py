@@ -6,7 +6,6 @@ report signals -> reweight. What surrounds the steps (evaluations, checkpoints, 
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from recap.batch import Batch as Batch  # part of what `step` returns
 from recap.batch import count, mean_rewards, rollout_metrics
 from recap.experiment import Experiment
 from recap.gradients import GradientAggregator, objective_gradients, set_gradient
+from recap.layout import check_layout, live_layout
 from recap.microbatch import (
     ReinforcementBatch,
     reinforcement_batch,
@@ -31,8 +31,10 @@ from recap.microbatch import (
 )
 from recap.objectives import StepCounts, mean_losses, weight_vector
 from recap.passes import STATISTICS, EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
+from recap.replica import frozen_copy, refresh, replica_of
 from recap.rollout import Prompt, roll_out
 from recap.scoring import Scorer
+from recap.sharding import fsdp_plugin, is_sharded, ready_sharded
 from recap.verification import PendingRewards, begin_verification
 
 
@@ -50,7 +52,8 @@ class Trainer:
 
     Attributes:
         step_number: steps taken or skipped so far; a step is one batch of rollouts and `grpo.iterations` updates of the model.
-        loaded: the model that samples and is evaluated; `scorer` holds the same weights, wrapped by Accelerate.
+        loaded: the model that samples, is evaluated and exported; `scorer` holds the same weights, wrapped by Accelerate.
+            Where Accelerate shards those, `loaded` is a copy that `refresh` brings up to date.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -59,7 +62,9 @@ class Trainer:
             mixed_precision=experiment.mixed_precision,
             # A step may hold no picture: then nothing reaches the vision tower on that process.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            fsdp_plugin=fsdp_plugin(experiment.mixed_precision),
         )
+        check_layout(experiment, live_layout(self.accelerator))
         set_seed(experiment.seed)
         self.step_number = 0
         self.domains = list(experiment.domains)
@@ -71,11 +76,19 @@ class Trainer:
         transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
         self.loaded = experiment.model.load()
         scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
+        self.trained_model = self.loaded.model
+        self.sharded = is_sharded(self.accelerator)
+        # Whole copies beside a sharded model are kept in the precision that it computes in.
+        dtype = torch.bfloat16 if self.sharded and experiment.mixed_precision == "bf16" else None
         self.reference: Scorer | None = None
         if self.kl_coefficient > 0:
-            self.reference = copy.deepcopy(scorer).eval().requires_grad_(False).to(self.accelerator.device)
+            self.reference = frozen_copy(scorer, self.accelerator.device, dtype)
+        if self.sharded:
+            self.loaded = replica_of(self.loaded, self.accelerator.device, dtype)
         optimizer, self.schedule = experiment.optimizer.build(scorer.parameters(), experiment.steps)
         self.scorer, self.optimizer = self.accelerator.prepare(scorer, optimizer)
+        if self.sharded:
+            ready_sharded(self.scorer, self.everywhere)
         self.accelerator.register_for_checkpointing(self.schedule)
         self.trained_parameters = [p for p in self.scorer.parameters() if p.requires_grad]
         self.aggregator = GradientAggregator(experiment.gradient_method)
@@ -122,6 +135,15 @@ class Trainer:
         total: Tensor = self.accelerator.reduce(sums)
         return total
 
+    def everywhere(self, condition: bool) -> bool:
+        """Whether something holds on all processes."""
+        return not float(self.reduce(torch.tensor(float(not condition), device=self.accelerator.device)))
+
+    def refresh(self) -> None:
+        """Gives `loaded` the weights as they are now, on all processes together; nothing where it has the same ones."""
+        if self.sharded:
+            refresh(self.loaded.model, self.trained_model)
+
     # --- the lines of a step
 
     def draw(self) -> list[Prompt]:
@@ -142,6 +164,7 @@ class Trainer:
     def roll_out(self, prompts: Sequence[Prompt]) -> list[PendingRewards]:
         """Completions of the prompts that are trained by reinforcement; each micro-batch is judged while others are sampled."""
         sampling, pending = self.experiment.rollout, []
+        self.refresh()
         self.loaded.model.eval()
         with self.accelerator.autocast():
             for micro_batch in self.micro_batches([prompt for prompt in prompts if prompt.domain.verifiers]):
@@ -272,8 +295,9 @@ class Trainer:
         statistics = torch.zeros(len(STATISTICS), device=self.accelerator.device)
         jacobian = torch.zeros(())
         for index, run_pass in enumerate(passes):
-            is_last = index == len(passes) - 1
-            with nullcontext() if is_last and not self.per_objective else self.accelerator.no_sync(self.scorer):
+            # A sharded gradient is summed over processes at every pass: whole ones would have to be kept until the last.
+            sums_now = self.sharded or (index == len(passes) - 1 and not self.per_objective)
+            with nullcontext() if sums_now else self.accelerator.no_sync(self.scorer):
                 result = run_pass()
                 sums += result.parts.sums
                 statistics += result.statistics
