@@ -8,7 +8,9 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
+from recap.scoring import Scorer
 from recap.weights import whole_parameters
 from registry.backends.base import LoadedModel
 
@@ -33,11 +35,15 @@ def replica_of(loaded: LoadedModel, device: torch.device, dtype: torch.dtype | N
 
 
 @torch.no_grad()
-def refresh(twin: nn.Module, trained: nn.Module) -> None:
-    """Copies the trained weights into a replica; to be called on all processes together.
+def refresh(twin: nn.Module, scorer: nn.Module) -> None:
+    """Copies the weights of a scorer's model into a replica; to be called on all processes together.
 
     Parameters are gathered one by one, so that a process never holds more than its replica and a single parameter.
     """
-    own = dict(twin.named_parameters())
-    for name, value in whole_parameters(trained):
+    assert isinstance(scorer, Scorer)
+    for module in scorer.modules():  # what a forward without backward has left gathered is no shard
+        if isinstance(module, FSDPModule):
+            module.reshard()
+    own = twin.state_dict(keep_vars=True)
+    for name, value in whole_parameters(scorer.model):
         own[name].copy_(value)

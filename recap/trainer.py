@@ -76,7 +76,6 @@ class Trainer:
         transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
         self.loaded = experiment.model.load()
         scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
-        self.trained_model = self.loaded.model
         self.sharded = is_sharded(self.accelerator)
         # Whole copies beside a sharded model are kept in the precision that it computes in.
         dtype = torch.bfloat16 if self.sharded and experiment.mixed_precision == "bf16" else None
@@ -142,7 +141,7 @@ class Trainer:
     def refresh(self) -> None:
         """Gives `loaded` the weights as they are now, on all processes together; nothing where it has the same ones."""
         if self.sharded:
-            refresh(self.loaded.model, self.trained_model)
+            refresh(self.loaded.model, self.scorer)
 
     # --- the lines of a step
 

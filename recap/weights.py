@@ -1,30 +1,32 @@
-"""The weights of a model as plain tensors, wherever Accelerate has put them."""
+"""A model's weights in one piece, wherever Accelerate has put them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 
-@torch.no_grad()
 def whole_parameters(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter of a model, whole, one at a time: (name as in the plain model, value).
+    """The weights of a model, one at a time: whole, under the names of `state_dict`, persistent buffers included.
 
-    Where FSDP2 has sharded the model each value is gathered from all processes, so all of them have to run through to the
-    end together; only one gathered parameter exists at a time. Tied parameters come once.
+    A tensor that has two names (an output head tied to the embedding) comes once, under its first.
+
+    Args:
+        model: without the wrapper of a data-parallel trainer. Where its parameters are sharded, every process must go
+            through all of them, since each is gathered when its turn comes.
+
+    Yields: name and tensor, detached; where nothing was gathered, in the model's memory: do not write to it.
     """
-    reshard(model)
-    for name, parameter in model.named_parameters():
-        value = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
-        yield name.replace("_checkpoint_wrapped_module.", ""), value.detach()
+    seen: set[int] = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, whole(tensor)
 
 
-def reshard(model: nn.Module) -> None:
-    """Frees what forward passes without a backward have left gathered; nothing where nothing is sharded."""
-    for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.reshard()
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor without its graph, gathered where it is sharded."""
+    full: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return full.detach()
