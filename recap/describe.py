@@ -18,9 +18,9 @@ def experiment_table(experiment: Experiment) -> Table:
     policy = experiment.build_reweighting()
     weights = policy.weights
     allocation = experiment.mixture.allocate(experiment.domains, experiment.prompts_per_step, 0)
-    table = Table(
-        title=f"{describe(type(experiment.model))}, reweighting {describe(type(policy))}", title_justify="left"
-    )
+    adapter = "" if experiment.adapter is None else f" with {experiment.adapter}"
+    title = f"{describe(type(experiment.model))}{adapter}, reweighting {describe(type(policy))}"
+    table = Table(title=title, title_justify="left")
     for header in ("domain", "source", "prompts", "objective", "by", "signal", "first λ"):
         table.add_column(header)
     for domain in experiment.domains:

@@ -11,6 +11,7 @@ import gin
 import torch
 
 from recap.domains import Domain, check_prompt, scope_name
+from recap.generation import Generator
 from recap.objectives import NextTokenPrediction
 from recap.rewards import RewardWorkers, ScoreRequest
 from recap.rollout import Prompt, roll_out
@@ -71,19 +72,34 @@ class CapabilityScore:
 
 
 def evaluate(
-    loaded: LoadedModel, capabilities: Sequence[Capability], workers: RewardWorkers, accelerator: Accelerator
+    loaded: LoadedModel,
+    capabilities: Sequence[Capability],
+    workers: RewardWorkers,
+    accelerator: Accelerator,
+    generator: Generator | None = None,
 ) -> dict[str, CapabilityScore]:
-    """Every capability's score, over all processes; the model's mode is restored."""
+    """Every capability's score, over all processes; the model's mode is restored.
+
+    Args:
+        generator: who answers, with the weights that it was given last; None: our own decoder.
+    """
     was_training = loaded.model.training
     loaded.model.eval()
     try:
-        return {capability.name: _evaluate_one(loaded, capability, workers, accelerator) for capability in capabilities}
+        return {
+            capability.name: _evaluate_one(loaded, capability, workers, accelerator, generator)
+            for capability in capabilities
+        }
     finally:
         loaded.model.train(was_training)
 
 
 def _evaluate_one(
-    loaded: LoadedModel, capability: Capability, workers: RewardWorkers, accelerator: Accelerator
+    loaded: LoadedModel,
+    capability: Capability,
+    workers: RewardWorkers,
+    accelerator: Accelerator,
+    generator: Generator | None,
 ) -> CapabilityScore:
     source = capability.source
     source.position = 0
@@ -102,6 +118,7 @@ def _evaluate_one(
             max_new_tokens=capability.max_new_tokens,
             temperature=0.0,
             device=accelerator.device,
+            generator=generator,
         )
         requests += [
             ScoreRequest(capability.verifier, completion, prompt.example)

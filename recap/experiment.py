@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 import gin
 
+from recap.adapters import LoRA, trained_share
 from recap.advantages import WeightsActOn
 from recap.checkpoint import Checkpoints
 from recap.domains import Domain, describe
@@ -23,7 +24,7 @@ from recap.rewards import RewardWorkers
 from recap.rollout import Sampling
 from recap.scoring import Scoring
 from recap.tracking import Tracking
-from registry.backends.base import Backend
+from registry.backends.base import Backend, LoadedModel
 from registry.core import near_matches
 from registry.replay.base import MissingData
 from registry.reweighting.base import ReweightingPolicy, SignalKind
@@ -40,6 +41,7 @@ class Experiment:
         model: a backend, e.g. `@backends.tiny_qwen2_5_vl()`.
         domains: what is trained on.
         steps: batches of rollouts, each followed by `grpo.iterations` optimizer updates (by default one).
+        adapter: None: all weights of the model are trained; or `@lora()` (`experiments/adapters/lora.gin`).
         reweighting: a policy without parentheses, e.g. `@reweighting.recap`; it is built with the objectives.
         mixture: how many prompts of a step each domain gets.
         prompts_per_step: over all domains and processes.
@@ -65,6 +67,7 @@ class Experiment:
     domains: Sequence[Domain]
     steps: int
     reweighting: BuildPolicy
+    adapter: LoRA | None = None
     mixture: Mixture = field(default_factory=Uniform)
     prompts_per_step: int = 16
     accumulation_steps: int = 1
@@ -122,6 +125,15 @@ class Experiment:
                 f" it is {self.weights_act_on!r}"
             )
 
+        if self.adapter is not None and not isinstance(self.adapter, LoRA):
+            raise ValueError("train.adapter takes the adapter with parentheses: @lora()")
+        reinforced = [objective.name for objective in self.objectives if not objective.supervised]
+        if self.adapter is not None and self.adapter.dropout and reinforced:
+            raise ValueError(
+                f"lora.dropout = {self.adapter.dropout} with {', '.join(reinforced)} trained by reinforcement: completions"
+                " are sampled without dropout, and the importance ratio would not know; set it to 0"
+            )
+
     @cached_property
     def objectives(self) -> list[Objective]:
         """k = 1..K."""
@@ -134,6 +146,20 @@ class Experiment:
         }
         return self.reweighting(kinds)
 
+    def load_model(self) -> LoadedModel:
+        """The model, on the CPU, with its adapter where there is one; the same on every process.
+
+        Raises:
+            ValueError: the model or the adapter's package cannot be had, or the adapter does not fit the model.
+        """
+        if self.adapter is None:
+            return self.model.load()
+        self.adapter.check()  # before minutes of loading
+        loaded = self.model.load()
+        self.adapter.attach(loaded.model, self.seed)
+        loaded.description += f" with {self.adapter} ({trained_share(loaded.model)})"
+        return loaded
+
     def parameters(self) -> dict[str, str]:
         """The settings that runs are compared by, flat, for MLflow."""
         policy = self.build_reweighting()
@@ -142,6 +168,7 @@ class Experiment:
             "domains": ", ".join(domain.name for domain in self.domains),
             "objectives": ", ".join(objective.name for objective in self.objectives),
             "mixture": describe(self.mixture),
+            "adapter": str(self.adapter),
         }
         for name in (
             "steps",
@@ -155,7 +182,8 @@ class Experiment:
             "seed",
         ):
             flat[name] = getattr(self, name)
-        for name in ("rollout", "scoring", "grpo", "optimizer"):
+        parts = ("rollout", "scoring", "grpo", "optimizer", *(["adapter"] if self.adapter else []))
+        for name in parts:
             flat |= {f"{name}.{key}": value for key, value in vars(getattr(self, name)).items()}
         return {name: str(value) for name, value in flat.items()}
 
@@ -167,6 +195,10 @@ class Experiment:
         """
         missing = []
         self.model.check()
+        if self.adapter is not None:
+            self.adapter.check()
+        if self.rollout.generator is not None:
+            self.rollout.generator.check()
         self.mixture.allocate(self.domains, self.prompts_per_step, 0)
         parts: list[Domain | Capability] = [*self.domains, *self.capabilities]
         for part in parts:

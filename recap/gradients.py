@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,14 @@ class GradientAggregator:
             return gradients.mean(0)
         direction: Tensor = self._built(len(present))(present)
         return direction
+
+    def state_dict(self) -> dict[str, bytes]:
+        """What the method remembers of earlier steps (Nash-MTL, GradVac); pickled whole, as TorchJD has no state of its own
+        to give."""
+        return {"aggregators": pickle.dumps(self._by_number)}
+
+    def load_state_dict(self, state: dict[str, bytes]) -> None:
+        self._by_number = pickle.loads(state["aggregators"])
 
     def _built(self, number: int) -> Aggregator:
         if number not in self._by_number:

@@ -15,6 +15,7 @@ from recap.advantages import AdvantageScale
 Normalization = Literal["sequence", "token", "constant"]
 ImportanceRatio = Literal["token", "sequence"]
 KLEstimator = Literal["k1", "k2", "k3"]
+SamplerCorrection = Literal["token", "sequence"]
 
 
 @gin.configurable("grpo", module="recap")
@@ -33,6 +34,8 @@ class GRPO:
     Dr. GRPO, 2503.20783 normalization 'constant', scale 'none'                       'dr_grpo'
     GSPO, 2507.18071     importance_ratio 'sequence', clip 3e-4, clip_high 4e-4       importance_sampling_level
     Lite PPO, 2508.08221 normalization 'token', scale 'batch'                         scale_rewards 'batch'
+    truncated importance sampler_correction, where a generator of its own samples     vllm_importance_sampling_mode
+    sampling             (`rollout.generator`)                                        '..._truncate'
     ==================== ============================================================ ==========================
 
     Args:
@@ -56,6 +59,11 @@ class GRPO:
             their group's mean, and under 'sequence' and 'constant' they count as completions of loss 0, as in TRL.
         skip_zero_advantage: whether groups whose advantages are all 0 skip the forward and backward pass, where there is no
             KL term. Gradient, losses and counts are the same; the entropy in the log is over the completions that remain.
+        sampler_correction: where completions come from a generator that is not the model in training but a copy of it, the
+            surrogate of each token is multiplied by min(π_old / π_sampler, cap), a constant: 'token': of that token;
+            'sequence': of the whole completion, which is unbiased and varies more; None: by nothing. Yao et al., "Your
+            efficient RL framework secretly brings you off-policy RL training", 2025. Our own decoder needs none.
+        sampler_correction_cap: > 0, where importance ratios of the correction are cut off (TRL: 3).
 
     Raises:
         ValueError: a value outside its range, or a choice that does not exist.
@@ -71,6 +79,8 @@ class GRPO:
     iterations: int = 1
     mask_truncated: bool = False
     skip_zero_advantage: bool = True
+    sampler_correction: SamplerCorrection | None = "token"
+    sampler_correction_cap: float = 3.0
 
     def __post_init__(self) -> None:
         if not 0 < self.clip < 1:
@@ -81,15 +91,19 @@ class GRPO:
             raise ValueError(f"grpo.kl_coefficient must be >= 0; it is {self.kl_coefficient}")
         if self.iterations < 1:
             raise ValueError(f"grpo.iterations must be at least 1; it is {self.iterations}")
-        choices = {
+        if not self.sampler_correction_cap > 0:
+            raise ValueError(f"grpo.sampler_correction_cap must be > 0; it is {self.sampler_correction_cap}")
+        choices: dict[str, tuple[str | None, ...]] = {
             "kl_estimator": ("k1", "k2", "k3"),
             "scale": ("group", "batch", "none"),
             "normalization": ("sequence", "token", "constant"),
             "importance_ratio": ("token", "sequence"),
+            "sampler_correction": ("token", "sequence", None),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"grpo.{name} must be one of {', '.join(allowed)}; it is {getattr(self, name)!r}")
+                known = ", ".join(map(str, allowed))
+                raise ValueError(f"grpo.{name} must be one of {known}; it is {getattr(self, name)!r}")
 
     @property
     def clip_range(self) -> tuple[float, float]:
@@ -122,12 +136,29 @@ class GRPO:
             log_ratio = mean.expand_as(log_ratio)
         return log_ratio.exp()
 
-    def surrogate(self, ratio: Tensor, mask: Tensor, advantages: Tensor) -> Tensor:
+    def sampler_ratio(self, old_log_probs: Tensor, sampler_log_probs: Tensor, mask: Tensor) -> Tensor:
+        """π_old / π_sampler of the token, or under 'sequence' of the whole completion, before the cap: [B, T], >= 0.
+
+        Where a log-prob is NaN, and outside the mask, the token counts as sampled from the model itself.
+        """
+        log_ratio = sampler_difference(old_log_probs, sampler_log_probs, mask)
+        if self.sampler_correction == "sequence":
+            log_ratio = log_ratio.sum(1, keepdim=True).expand_as(log_ratio)
+        return log_ratio.exp()
+
+    def correction(self, sampler_ratio: Tensor) -> Tensor:
+        """What the surrogate of each token is multiplied by: [B, T], in [0, cap]."""
+        if self.sampler_correction is None:
+            return torch.ones_like(sampler_ratio)
+        return sampler_ratio.clamp(max=self.sampler_correction_cap)
+
+    def surrogate(self, ratio: Tensor, mask: Tensor, advantages: Tensor, correction: Tensor | None = None) -> Tensor:
         """Losses of completions without the KL term.
 
         Args:
             ratio, mask: [B, T].
             advantages: [B, K].
+            correction: [B, T], a constant factor of each token; None: 1.
 
         Returns: [B, K].
         """
@@ -135,6 +166,8 @@ class GRPO:
         gain = torch.minimum(
             einsum(ratio, advantages, "b t, b k -> b t k"), einsum(clipped, advantages, "b t, b k -> b t k")
         )
+        if correction is not None:
+            gain = gain * correction[..., None]
         return -self.over_tokens(gain, mask)
 
     def is_clipped(self, ratio: Tensor) -> Tensor:
@@ -150,3 +183,9 @@ class GRPO:
         if self.kl_estimator == "k2":
             return difference.square() / 2
         return (-difference).exp() - 1 + difference
+
+
+def sampler_difference(old_log_probs: Tensor, sampler_log_probs: Tensor, mask: Tensor) -> Tensor:
+    """log π_old - log π_sampler of each token: [B, T]; 0 outside the mask and where either is NaN."""
+    difference = old_log_probs - sampler_log_probs
+    return torch.where(mask.bool() & ~difference.isnan(), difference, 0.0)

@@ -10,6 +10,7 @@ from accelerate.utils import broadcast_object_list
 
 from recap.experiment import Experiment
 from recap.layout import DEEPSPEED
+from recap.run_directory import RECORD_FILE
 
 
 def run_name(experiment: Experiment, file: Path) -> str:
@@ -36,6 +37,15 @@ def check_launch() -> None:
         raise ValueError(
             "`accelerate launch --cpu` starts a single process unless it is given --mpirun_hostfile; for several CPU"
             " processes:\n  ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE"
+        )
+
+
+def free_run_directory(directory: Path) -> None:
+    """Raises ValueError where a directory belongs to a run already."""
+    if (directory / RECORD_FILE).exists():
+        raise ValueError(
+            f"--output {directory}: a run is there already. Go on with it: recap train --resume {directory}"
+            " (or choose another directory)"
         )
 
 

@@ -29,6 +29,7 @@ class ReinforcementBatch:
         advantages: of the P groups.
         applies: [P, G, K].
         domain_index: [P].
+        sampler_log_probs: [P * G, T], as in `Rollout`.
     """
 
     encoded: EncodedPrompts
@@ -38,6 +39,7 @@ class ReinforcementBatch:
     advantages: Advantages
     applies: Tensor
     domain_index: Tensor
+    sampler_log_probs: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def reinforcement_batch(
         skip: whether groups without a gradient may be left out, if `grpo` says so.
     """
     ids, mask, encoded = rollout.completion_ids, rollout.completion_mask, rollout.encoded
+    sampler = rollout.sampler_log_probs
     loss_mask = grpo.loss_mask(mask, rollout.truncated)
     keep = torch.ones_like(table.domain_index, dtype=torch.bool)
     if skip and grpo.skip_zero_advantage:
@@ -119,9 +122,11 @@ def reinforcement_batch(
         rows = keep.repeat_interleave(rollout.group_size)
         length = int(mask[rows].sum(1).max())
         ids, mask, loss_mask = (part[rows, :length] for part in (ids, mask, loss_mask))
+        sampler = None if sampler is None else sampler[rows, :length]
         combined = advantages.combined
         advantages = Advantages(advantages.per_objective[keep], None if combined is None else combined[keep])
-    return ReinforcementBatch(encoded, ids, mask, loss_mask, advantages, table.applies[keep], table.domain_index[keep])
+    kept_rows = (table.applies[keep], table.domain_index[keep])
+    return ReinforcementBatch(encoded, ids, mask, loss_mask, advantages, *kept_rows, sampler)
 
 
 def groups_with_gradient(advantages: Advantages, loss_mask: Tensor) -> Tensor:

@@ -166,6 +166,7 @@ def reinforcement_loss(
     domain_index: Tensor,
     weights: Tensor,
     counts: StepCounts,
+    correction: Tensor | None = None,
 ) -> LossParts:
     """This micro-batch's part of (1/K) Σ λ_k L_k, over the objectives trained by reinforcement.
 
@@ -179,20 +180,22 @@ def reinforcement_loss(
         domain_index: [P].
         weights: [K], λ.
         counts: over the whole step.
+        correction: [P * G, T], what the surrogate of each token is multiplied by (`GRPO.correction`); None: 1.
     """
     group_size = applies.shape[1]
     own = rearrange(advantages.per_objective, "p g k -> (p g) k")
     present = rearrange(applies, "p g k -> (p g) k").to(ratio.dtype)
     row_domain = domain_index.repeat_interleave(group_size)
     penalty = grpo.over_tokens(kl, loss_mask)  # [P * G]
-    per_objective = (grpo.surrogate(ratio, loss_mask, own) + penalty[:, None]) * present
+    per_objective = (grpo.surrogate(ratio, loss_mask, own, correction) + penalty[:, None]) * present
     share = counts.share().to(ratio.dtype)[row_domain]  # [P * G, K]
 
     objectives = (per_objective * share).sum(0)
     if advantages.combined is None:
         loss = (objectives * weights).sum() / counts.num_objectives
     else:
-        single = grpo.surrogate(ratio, loss_mask, rearrange(advantages.combined, "p g -> (p g) 1"))[:, 0] + penalty
+        combined = rearrange(advantages.combined, "p g -> (p g) 1")
+        single = grpo.surrogate(ratio, loss_mask, combined, correction)[:, 0] + penalty
         loss = (single * (share * present).sum(1)).sum() / counts.num_objectives
     sums = ratio.new_zeros(counts.units.shape).index_add_(0, row_domain, per_objective.detach())
     return LossParts(loss, objectives, sums)

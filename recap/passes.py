@@ -9,15 +9,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recap.grpo import GRPO
+from recap.grpo import GRPO, sampler_difference
 from recap.microbatch import ReinforcementBatch, SupervisedBatch
 from recap.objectives import LossParts, StepCounts, reinforcement_loss, supervised_loss
 from registry.backends.base import LoadedModel
 from registry.example import Example
 
-STATISTICS = ("sequences", "entropy", "kl", "tokens", "clipped")
-"""Summed over completions: their number, mean entropy and mean KL per token; over tokens of the loss: their number, and
-those with an importance ratio outside the clip range."""
+SAMPLER_STATISTICS = ("sampler_difference", "sampler_ratio", "sampler_capped")
+"""Summed over tokens of the loss, 0 for our own decoder: |log π_old - log π_sampler|; the importance ratio of the two, cut
+off at the cap; and how many ratios were cut off."""
+STATISTICS = ("sequences", "entropy", "kl", "tokens", "clipped", *SAMPLER_STATISTICS)
+"""Summed over completions: their number, mean entropy and mean KL per token; over tokens of the loss: their number, those
+with an importance ratio outside the clip range, and `SAMPLER_STATISTICS`."""
 
 
 class PassResult(NamedTuple):
@@ -44,7 +47,8 @@ class ReinforcementPass:
 
     Attributes:
         reference: log-probs of the same tokens under the reference model; None without a KL term.
-        old_log_probs: [P * G, T], of the model that sampled; None: the model as it is at the first run of this pass.
+        old_log_probs: [P * G, T], of the model before the updates on this rollout; None: the model as it is at the first run
+            of this pass. Where a generator samples with a copy of it, its log-probs are `item.sampler_log_probs`.
     """
 
     item: ReinforcementBatch
@@ -65,6 +69,7 @@ class ReinforcementPass:
         if self.reference is not None and self._reference_log_probs is None:
             self._reference_log_probs = self.reference(item)
         ratio = grpo.ratio(scores.log_probs, self.old_log_probs, item.loss_mask)
+        correction, of_sampler = self._compare_with_sampler(self.old_log_probs)
         kl = torch.zeros_like(scores.log_probs)
         if self._reference_log_probs is not None:
             kl = grpo.kl(scores.log_probs, self._reference_log_probs)
@@ -78,6 +83,7 @@ class ReinforcementPass:
             domain_index=item.domain_index,
             weights=self.step.weights,
             counts=self.step.counts,
+            correction=correction,
         )
         mask, length = item.completion_mask, item.completion_mask.sum(1)
         statistics = [
@@ -86,8 +92,19 @@ class ReinforcementPass:
             ((kl.detach() * mask).sum(1) / length.clamp(min=1)).sum(),
             item.loss_mask.sum(),
             (grpo.is_clipped(ratio) * item.loss_mask).sum(),
+            *of_sampler,
         ]
         return PassResult(parts, torch.stack([value.float() for value in statistics]))
+
+    def _compare_with_sampler(self, old_log_probs: Tensor) -> tuple[Tensor | None, list[Tensor]]:
+        """The correction of each token, [P * G, T], None for our own decoder; and `SAMPLER_STATISTICS`."""
+        item, grpo = self.item, self.grpo
+        if item.sampler_log_probs is None:
+            return None, [old_log_probs.new_zeros(())] * len(SAMPLER_STATISTICS)
+        compared = (old_log_probs, item.sampler_log_probs, item.completion_mask)
+        ratio, cap = grpo.sampler_ratio(*compared), grpo.sampler_correction_cap
+        values = [sampler_difference(*compared).abs(), ratio.clamp(max=cap), (ratio > cap).float()]
+        return grpo.correction(ratio), [(value * item.loss_mask).sum() for value in values]
 
 
 @dataclass(frozen=True)

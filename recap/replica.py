@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from recap.scoring import Scorer
-from recap.weights import whole_parameters
+from recap.weights import whole
 from registry.backends.base import LoadedModel
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -45,5 +45,5 @@ def refresh(twin: nn.Module, scorer: nn.Module) -> None:
         if isinstance(module, FSDPModule):
             module.reshard()
     own = twin.state_dict(keep_vars=True)
-    for name, value in whole_parameters(scorer.model):
-        own[name].copy_(value)
+    for name, tensor in scorer.model.state_dict(keep_vars=True).items():  # an adapter stays one: nothing is merged
+        own[name].copy_(whole(tensor))

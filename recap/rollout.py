@@ -13,6 +13,8 @@ from torch import Tensor
 
 from recap.decoding import decode
 from recap.domains import Domain
+from recap.generation import GenerationRequest, Generator
+from recap.generation.base import collate
 from registry.backends.base import EncodedPrompts, LoadedModel
 from registry.example import Example
 
@@ -28,6 +30,8 @@ class Sampling:
         temperature: of the softmax; rewards are for the distribution it gives, and so are log-probs.
         shared_prefix: whether the prompt of a group is computed once. A model whose cache cannot be shared is found at the
             first use and computes it for each completion.
+        generator: who samples, training and evaluation alike: None: our own decoder, with the weights in training;
+            `@vllm_server()` or `@vllm_colocated()`: vLLM, see `docs/generation.md`.
 
     Raises:
         ValueError: a group of one has no advantage; a length below 1; a temperature of 0 or below.
@@ -37,6 +41,7 @@ class Sampling:
     max_new_tokens: int = 512
     temperature: float = 1.0
     shared_prefix: bool = True
+    generator: Generator | None = None
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
@@ -67,6 +72,8 @@ class Rollout:
         completion_mask: [P * G, T], 1 up to and including the end token.
         completions: P * G texts.
         truncated: [P * G], true where no end token came.
+        sampler_log_probs: [P * G, T], natural logarithm, of each token in the distribution that it was sampled from, as the
+            generator gave it; NaN where it did not know; None for our own decoder, whose log-probs are the model's.
     """
 
     prompts: list[Prompt]
@@ -75,6 +82,7 @@ class Rollout:
     completion_mask: Tensor
     completions: list[str]
     truncated: Tensor
+    sampler_log_probs: Tensor | None = None
 
     @property
     def group_size(self) -> int:
@@ -93,8 +101,12 @@ def draw_uniforms(seed: int, step: int, example_id: str, group_size: int, length
     They depend on the run's seed, the step and the example alone: neither the number of processes nor a resume changes
     what is sampled.
     """
-    key = np.random.SeedSequence([seed, step, zlib.crc32(example_id.encode())]).generate_state(2, np.uint64)
+    key = _seed_of(seed, step, example_id).generate_state(2, np.uint64)
     return np.random.Generator(np.random.Philox(key=key)).random((group_size, length), dtype=np.float32)
+
+
+def _seed_of(seed: int, step: int, example_id: str) -> np.random.SeedSequence:
+    return np.random.SeedSequence([seed, step, zlib.crc32(example_id.encode())])
 
 
 @torch.no_grad()
@@ -109,10 +121,15 @@ def roll_out(
     seed: int = 0,
     step: int = 0,
     shared_prefix: bool = True,
+    generator: Generator | None = None,
 ) -> Rollout:
     """Samples G completions of each prompt; temperature 0 takes the likeliest token instead.
 
-    Each token is drawn by inverting the cumulative distribution at a random number of `draw_uniforms`.
+    Our own decoder draws each token by inverting the cumulative distribution at a random number of `draw_uniforms`; another
+    generator gets a seed per prompt.
+
+    Raises:
+        GeneratorError: the generator is not there, or gave an answer that cannot be used.
     """
     examples = [prompt.example for prompt in prompts]
     encoded = loaded.encode([prompt.text for prompt in prompts], examples, device)
@@ -120,12 +137,32 @@ def roll_out(
         replace(prompt, example=replace(prompt.example, processed_size=size))
         for prompt, size in zip(prompts, encoded.processed_sizes, strict=True)
     ]
-    uniforms = None
-    if temperature > 0:
-        drawn = [draw_uniforms(seed, step, example.id, group_size, max_new_tokens) for example in examples]
-        uniforms = torch.from_numpy(np.concatenate(drawn)).to(device)
-    ids, mask = decode(loaded, encoded, group_size, max_new_tokens, temperature, uniforms, shared_prefix=shared_prefix)
+    sampler_log_probs = None
+    if generator is not None:
+        requests = generation_requests(prompts, encoded, seed, step)
+        settings = {"group_size": group_size, "max_new_tokens": max_new_tokens}
+        completions = generator.generate(loaded, requests, **settings, temperature=temperature)
+        ids, mask, sampler_log_probs = collate(completions, loaded, device)
+    else:
+        uniforms = None
+        if temperature > 0:
+            drawn = [draw_uniforms(seed, step, example.id, group_size, max_new_tokens) for example in examples]
+            uniforms = torch.from_numpy(np.concatenate(drawn)).to(device)
+        sampled = (group_size, max_new_tokens, temperature, uniforms)
+        ids, mask = decode(loaded, encoded, *sampled, shared_prefix=shared_prefix)
     lengths = mask.sum(1).tolist()
     texts = loaded.decode([row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)])
     ended = torch.isin(ids, torch.tensor(loaded.eos_token_ids, device=device)) & mask.bool()
-    return Rollout(list(prompts), encoded, ids, mask, texts, ~ended.any(1))
+    return Rollout(list(prompts), encoded, ids, mask, texts, ~ended.any(1), sampler_log_probs)
+
+
+def generation_requests(
+    prompts: Sequence[Prompt], encoded: EncodedPrompts, seed: int, step: int
+) -> list[GenerationRequest]:
+    """What a generator is told of each prompt; the seed depends on the run's seed, the step and the example alone."""
+    requests = []
+    rows = zip(encoded.inputs["input_ids"], encoded.attention_mask.bool(), strict=True)
+    for prompt, (ids, real) in zip(prompts, rows, strict=True):
+        own_seed = int(_seed_of(seed, step, prompt.example.id).generate_state(1, np.uint32)[0])
+        requests.append(GenerationRequest(prompt.text, prompt.example.images, ids[real].tolist(), own_seed))
+    return requests

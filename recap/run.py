@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from recap.checkpoint import latest_checkpoint, load_checkpoint
+from recap.checkpoint import clean_up, latest_checkpoint, load_checkpoint
 from recap.evaluation import CapabilityScore, evaluate
 from recap.experiment import Experiment
+from recap.export import export_run
 from recap.interrupts import Interrupts
 from recap.layout import live_layout, notes
 from recap.progress import TrainingProgress
+from recap.run_directory import Command, RunRecord, changes, read_record, run_directory
 from recap.tracking import Tracker
 from recap.trainer import Batch, StepResult, Trainer
 
@@ -27,10 +31,15 @@ class Run:
 
     Args:
         experiment: validated settings.
-        directory: for checkpoints and the trained model.
+        directory: for checkpoints and the trained model; of the run to go on with, where `resume` is true.
         name: shown in MLflow.
         operative_config: the gin configuration as text, logged with the run.
-        resume: a run directory or checkpoint to go on from, in the same MLflow run.
+        command: what loaded the experiment; kept in the directory, so that `--resume` needs nothing else.
+        resume: the run directory, or the checkpoint, to go on from, in the same MLflow run; a run that was killed before its
+            first checkpoint starts over.
+
+    Raises:
+        ValueError: there is no such run.
     """
 
     def __init__(
@@ -40,20 +49,30 @@ class Run:
         *,
         name: str = "run",
         operative_config: str = "",
+        command: Command | None = None,
         resume: Path | None = None,
     ) -> None:
         self.experiment = experiment
-        self.directory = directory
+        self.directory = run_directory(resume) if resume else directory
+        record = read_record(self.directory) if resume else None  # before the model is loaded
         self.trainer = Trainer(experiment)
         self.accelerator = self.trainer.accelerator
         self.scores: dict[int, dict[str, CapabilityScore]] = {}
         self.skipped_in_a_row = 0
-        run_id = None
+        self.notices: list[str] = []  # said when the run starts
         if resume is not None:
-            run_id = self._restore(load_checkpoint(self.accelerator, latest_checkpoint(resume)))
-        self.tracker = Tracker(experiment.tracking, name, run_id=run_id, enabled=self.accelerator.is_main_process)
-        parameters = experiment.parameters() | {"model": self.trainer.loaded.description}
-        self.tracker.describe(parameters, operative_config)
+            self._restore(resume, operative_config)
+        self.tracker = Tracker(
+            experiment.tracking,
+            name,
+            run_id=record.mlflow_run_id if record else None,
+            step=self.trainer.step_number,
+            enabled=self.accelerator.is_main_process,
+        )
+        if record is None and self.accelerator.is_main_process:
+            RunRecord(self.tracker.run_id, command).write(self.directory, operative_config)
+            parameters = experiment.parameters() | {"model": self.trainer.loaded.description}
+            self.tracker.describe(parameters, operative_config)
 
     def execute(self) -> dict[int, dict[str, CapabilityScore]]:
         """All steps; returns the capability scores by step.
@@ -71,18 +90,16 @@ class Run:
         try:
             with interrupts, progress, experiment.rewards:
                 self._announce(progress)
-                if trainer.step_number == 0:
-                    self._evaluate(progress)
+                if self._evaluate_if_due(progress):
+                    self.save_checkpoint()
                 while trainer.step_number < experiment.steps:
                     result = trainer.step()
                     self._log(result)
                     progress.update(trainer.step_number, result.metrics)
-                    self._stop_if_asked(interrupts, progress)
                     self._stop_if_hopeless(result)
-                    if _due(experiment.checkpoints.every, trainer.step_number):
+                    self._stop_if_asked(interrupts, progress)
+                    if self._evaluate_if_due(progress) or _due(experiment.checkpoints.every, trainer.step_number):
                         self.save_checkpoint()
-                    if _due(experiment.evaluate_every, trainer.step_number) or trainer.step_number == experiment.steps:
-                        self._evaluate(progress)
                 self._report(progress)
                 if experiment.checkpoints.save_model:
                     self.save_model()
@@ -95,43 +112,77 @@ class Run:
         return self.scores
 
     def save_checkpoint(self) -> Path:
+        self.tracker.flush()  # what a checkpoint is past is not logged again
+        step = self.trainer.step_number
         return self.experiment.checkpoints.save(
-            self.accelerator, self.directory, self.trainer.step_number, self._state()
+            self.accelerator, self.directory, step, self._state(), self._mean_score(step)
         )
 
-    def save_model(self) -> Path:
-        """Writes the trained model as a directory that `from_pretrained` loads."""
-        directory = self.directory / "model"
+    def save_model(self) -> None:
+        """Writes the trained model as a directory that `from_pretrained` loads, and an adapter also by itself."""
         self.trainer.refresh()
-        if self.accelerator.is_main_process:
-            directory.mkdir(parents=True, exist_ok=True)
-            self.trainer.loaded.save_pretrained(directory)
-        self.accelerator.wait_for_everyone()
-        return directory
+        export_run(self.experiment, self.trainer.loaded, self.directory, self.accelerator)
 
     def _state(self) -> dict[str, Any]:
         return {
-            "run_id": self.tracker.run_id,
             "skipped_in_a_row": self.skipped_in_a_row,
+            "scores": {
+                step: {name: asdict(score) for name, score in scores.items()} for step, scores in self.scores.items()
+            },
             "reweighting": self.trainer.reweighting.state_dict(),
             "sources": {domain.name: domain.source.state_dict() for domain in self.trainer.domains},
         }
 
-    def _restore(self, state: dict[str, Any]) -> str | None:
+    def _restore(self, resume: Path, operative_config: str) -> None:
+        if self.accelerator.is_main_process:
+            clean_up(self.directory)
+        self.accelerator.wait_for_everyone()
+        self.notices += [f"not as the run was started: {line}" for line in changes(self.directory, operative_config)]
+        checkpoint = latest_checkpoint(resume)
+        if checkpoint is None:
+            self.notices.append(f"no checkpoint in {self.directory} yet: starting over")
+            return
+        state = load_checkpoint(self.accelerator, checkpoint)
+        self.notices.append(f"going on from {checkpoint}")
         self.trainer.step_number = state["step"]
         self.skipped_in_a_row = state["skipped_in_a_row"]
+        self.scores = {
+            int(step): {name: CapabilityScore(**score) for name, score in scores.items()}
+            for step, scores in state["scores"].items()
+        }
         self.trainer.reweighting.load_state_dict(state["reweighting"])
         for domain in self.trainer.domains:
             domain.source.load_state_dict(state["sources"][domain.name])
-        run_id = state["run_id"]
-        return None if run_id is None else str(run_id)
+
+    def _mean_score(self, step: int) -> float | None:
+        """Over the capabilities, where they were evaluated at this step and none is without examples."""
+        scores = [score.score for score in self.scores.get(step, {}).values()]
+        mean = sum(scores) / len(scores) if scores else math.nan
+        return mean if math.isfinite(mean) else None
+
+    def _evaluate_if_due(self, progress: TrainingProgress) -> bool:
+        """Before the first step, on schedule and after the last one; a run that stopped before it could does so now.
+
+        Returns: whether the model, after at least one step, has its best mean score so far.
+        """
+        experiment, step = self.experiment, self.trainer.step_number
+        if step in self.scores or not (step in (0, experiment.steps) or _due(experiment.evaluate_every, step)):
+            return False
+        earlier = [self._mean_score(at) for at in self.scores if at > 0]
+        self._evaluate(progress)
+        score = self._mean_score(step)
+        return step > 0 and score is not None and all(other is None or score > other for other in earlier)
 
     def _evaluate(self, progress: TrainingProgress) -> None:
         if not self.experiment.capabilities:
             return
         trainer, step = self.trainer, self.trainer.step_number
         trainer.refresh()
-        scores = evaluate(trainer.loaded, self.experiment.capabilities, self.experiment.rewards, self.accelerator)
+        trainer.sync_generator()
+        experiment = self.experiment
+        scores = evaluate(
+            trainer.loaded, experiment.capabilities, experiment.rewards, self.accelerator, experiment.rollout.generator
+        )
         self.scores[step] = scores
         metrics: dict[str, float] = {}
         for name, score in scores.items():
@@ -152,7 +203,8 @@ class Run:
         }
         self.tracker.log(step, result.metrics | malformed)
         if step == 1 or _due(tracking.rollouts_every, step) or step == self.experiment.steps:
-            self.tracker.table(rollout_rows(result.batch, self.trainer, step)[: tracking.rollouts_per_table])
+            rows = rollout_rows(result.batch, self.trainer, step)
+            self.tracker.table(step, rows[: tracking.rollouts_per_table])
 
     def _stop_if_asked(self, interrupts: Interrupts, progress: TrainingProgress) -> None:
         # Every process must stop at the same step, whichever of them heard the signal.
@@ -181,6 +233,8 @@ class Run:
         )
         for note in notes(experiment, live_layout(accelerator)):
             progress.say(f"note: {note}")
+        for notice in self.notices:
+            progress.say(notice)
 
     def _report(self, progress: TrainingProgress) -> None:
         """Says what was skipped on the way."""

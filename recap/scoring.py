@@ -114,7 +114,7 @@ class Scorer(nn.Module):
         )
         head, chunk = nn.Identity(), max(1, len(states))  # the states are logits
         if settings.chunk is not None:
-            head, chunk = self.language_model.get_output_embeddings(), settings.chunk
+            head, chunk = self.model.get_output_embeddings(), settings.chunk
         log_probs, entropy = token_scores(head, states, ids[real], self.forbidden_token_ids, temperature, chunk)
         empty = log_probs.new_zeros(mask.shape)
         return Scores(empty.masked_scatter(real, log_probs), empty.masked_scatter(real, entropy))
@@ -126,26 +126,18 @@ class Scorer(nn.Module):
         Not those of a vision tower: it does not run on a process whose micro-batch holds no picture, and the others would
         wait for it to take part in gathering a layer.
         """
-        names = self.language_model._no_split_modules or []
-        inside = {type(module).__name__ for module in self.language_model.get_decoder().modules()}
+        names = self.model._no_split_modules or []
+        inside = {type(module).__name__ for module in self.model.get_decoder().modules()}
         return [name for name in names if name in inside]
-
-    @property
-    def language_model(self) -> PreTrainedModel:
-        """The model itself, out of a LoRA wrapper's arms (its adapters are part of it)."""
-        wrapped = getattr(self.model, "get_base_model", None)
-        model: PreTrainedModel = wrapped() if wrapped else self.model
-        return model
 
     def _packed(self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
         """What each completion token is predicted from, [tokens, H] (or logits, [tokens, V]): one row per group."""
-        attention = self.language_model.config.get_text_config()._attn_implementation
+        attention = self.model.config.get_text_config()._attn_implementation
         packed = pack(prompts, ids, mask, additive=attention == "eager")
         inputs = {**packed.inputs, "use_cache": False}
-        if settings.chunk is None:
-            output = self.model(**inputs).logits
-        else:
-            output = self.language_model.base_model(**inputs).last_hidden_state
+        output = (
+            self.model(**inputs).logits if settings.chunk is None else self.model.base_model(**inputs).last_hidden_state
+        )
         states: Tensor = rearrange(output, "p s h -> (p s) h")
         return states.index_select(0, packed.predictors[mask.bool()])
 
@@ -169,7 +161,7 @@ class Scorer(nn.Module):
             if settings.chunk is None:
                 outputs.append(self.model(**inputs, logits_to_keep=length).logits)
             else:
-                outputs.append(self.language_model.base_model(**inputs).last_hidden_state[:, -length:])
+                outputs.append(self.model.base_model(**inputs).last_hidden_state[:, -length:])
         return rearrange(torch.stack(outputs, dim=1), "p g t h -> (p g) t h")[mask.bool()]
 
     @torch.no_grad()
@@ -183,8 +175,7 @@ class Scorer(nn.Module):
         if self.settings == plain:
             return plain
         candidates = [self.settings, replace(self.settings, chunk=None), replace(self.settings, shared_prefix=False)]
-        reason = why_not_packed(self.language_model)
-        if reason := why_not_packed(self.language_model):
+        if reason := why_not_packed(self.model):
             candidates = candidates[2:]
         group_size = len(ids) // len(prompts)
         first = torch.arange(len(prompts), device=ids.device) * group_size
@@ -216,10 +207,10 @@ class Scorer(nn.Module):
             self.model.train(was_training)
         if candidate != self.settings:
             reason = reason or "another process found that the model does not stand it"
-            logger.warning("%s: scoring with %s: %s", type(self.language_model).__name__, candidate, reason)
+            logger.warning("%s: scoring with %s: %s", type(self.model).__name__, candidate, reason)
         if self.one_forward and not candidate.shared_prefix:
             raise ValueError(
-                f"{type(self.language_model).__name__} cannot be sharded here: its completions cannot be packed behind a"
+                f"{type(self.model).__name__} cannot be sharded here: its completions cannot be packed behind a"
                 f" shared prompt ({reason}), and processes would run it a different number of times; train it with"
                 " plain data parallelism (experiments/accelerate/ddp_8_gpus.yaml)"
             )

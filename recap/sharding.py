@@ -42,7 +42,7 @@ def ready_sharded(scorer: nn.Module, everywhere: Callable[[bool], bool]) -> None
     """
     assert isinstance(scorer, Scorer)
     assert isinstance(scorer, FSDPModule)
-    decoder = scorer.language_model.get_decoder()
+    decoder = scorer.model.get_decoder()
     inside = set(decoder.modules())
     outside = [
         name

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import gin
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
 FLUSH_EVERY_S = 5.0  # a batch of metrics takes the database about as long as a single one
 MAX_METRICS_PER_CALL = 1000  # MLflow's own limit
+TABLE = "rollouts.json"
 
 
 @gin.configurable("tracking", module="recap")
@@ -54,15 +56,24 @@ class Tracker:
         settings: where.
         run_name: shown in MLflow.
         run_id: of a run to go on with; None starts a new one.
+        step: of the checkpoint that the run goes on from. What the run holds of later steps stays, and is not logged again:
+            a killed process may have logged steps that no checkpoint has.
         enabled: false on every process but the main one: then nothing is logged.
+
+    Raises:
+        ValueError: the run to go on with is not there.
     """
 
-    def __init__(self, settings: Tracking, run_name: str, *, run_id: str | None = None, enabled: bool = True) -> None:
+    def __init__(
+        self, settings: Tracking, run_name: str, *, run_id: str | None = None, step: int = 0, enabled: bool = True
+    ) -> None:
         self.settings = settings
         self.enabled = enabled
         self.run_id = run_id
         self._buffer: list[Any] = []
         self._flushed_at = time.monotonic()
+        self._held: set[tuple[str, int]] = set()  # metrics and steps from `step` on that a resumed run has already
+        self._held_tables: set[int] = set()  # steps of its table of rollouts
         self.seconds = 0.0  # spent here, to show what logging costs
         if not enabled:
             return
@@ -77,10 +88,10 @@ class Tracker:
             run = self.client.create_run(_experiment_id(self.client, settings), run_name=run_name)
             self.run_id = run.info.run_id
         else:
-            self.client.update_run(run_id, status="RUNNING")
+            self._go_on(run_id, step)
 
     def describe(self, parameters: Mapping[str, Any], operative_config: str) -> None:
-        """Logs what the run is made of: parameters, gin configuration, environment and revision."""
+        """Logs what a new run is made of: parameters, gin configuration, environment and revision."""
         if not self.enabled:
             return
         from mlflow.entities import Param, RunTag
@@ -91,6 +102,30 @@ class Tracker:
         self.client.log_text(self.run_id, operative_config, "operative_config.gin")
         self.client.log_text(self.run_id, json.dumps(environment(), indent=2), "environment.json")
 
+    def _go_on(self, run_id: str, step: int) -> None:
+        """Opens a run again, and finds out what it holds."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            keys = self.client.get_run(run_id).data.metrics
+        except MlflowException as error:
+            raise ValueError(
+                f"MLflow at {self.settings.resolved_uri} has no run {run_id} to go on with ({error.message}); bind"
+                " tracking.uri, or set MLFLOW_TRACKING_URI, to where the run was started"
+            ) from error
+        self.client.update_run(run_id, status="RUNNING")
+        for key in keys:
+            self._held |= {(key, metric.step) for metric in self.client.get_metric_history(run_id, key)}
+        self._held = {(key, at) for key, at in self._held if at >= step}
+        if any(item.path == TABLE for item in self.client.list_artifacts(run_id)):
+            with tempfile.TemporaryDirectory() as folder:
+                text = Path(self.client.download_artifacts(run_id, TABLE, folder)).read_text()
+            try:
+                table = json.loads(text)
+                self._held_tables = {row[table["columns"].index("step")] for row in table["data"]}
+            except ValueError:  # killed while it was written
+                self.client.log_dict(run_id, {"columns": [], "data": []}, TABLE)
+
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of one step; values that are not finite are left out, as MLflow's charts cannot show them."""
         if not self.enabled:
@@ -99,12 +134,15 @@ class Tracker:
 
         now = time.time_ns() // 1_000_000
         self._buffer += [
-            Metric(name, float(value), now, step) for name, value in metrics.items() if math.isfinite(value)
+            Metric(name, float(value), now, step)
+            for name, value in metrics.items()
+            if math.isfinite(value) and (name, step) not in self._held
         ]
         if len(self._buffer) >= MAX_METRICS_PER_CALL or time.monotonic() - self._flushed_at > FLUSH_EVERY_S:
             self.flush()
 
     def flush(self) -> None:
+        """Writes what is buffered."""
         if not self.enabled:
             return
         started = time.monotonic()
@@ -114,13 +152,13 @@ class Tracker:
         self._flushed_at = time.monotonic()
         self.seconds += self._flushed_at - started
 
-    def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Adds rows to the table of sampled rollouts (`rollouts.json`); every row has the same columns."""
-        if not self.enabled or not rows:
+    def table(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds rows to the table of sampled rollouts (`rollouts.json`); every row has the same columns, `step` in it."""
+        if not self.enabled or not rows or step in self._held_tables:
             return
         started = time.monotonic()
         columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in rows[0]}
-        self.client.log_table(self.run_id, columns, "rollouts.json")
+        self.client.log_table(self.run_id, columns, TABLE)
         self.seconds += time.monotonic() - started
 
     def finish(self, status: str) -> None:

@@ -18,10 +18,13 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor
 
+from recap.adapter_checkpoint import leave_frozen_out
+from recap.adapters import adapter_disabled
 from recap.advantages import step_advantages
 from recap.batch import Batch as Batch  # part of what `step` returns
 from recap.batch import count, mean_rewards, rollout_metrics
 from recap.experiment import Experiment
+from recap.generation.sync import send_weights
 from recap.gradients import GradientAggregator, objective_gradients, set_gradient
 from recap.layout import check_layout, live_layout
 from recap.microbatch import (
@@ -30,7 +33,7 @@ from recap.microbatch import (
     supervised_batch,
 )
 from recap.objectives import StepCounts, mean_losses, weight_vector
-from recap.passes import STATISTICS, EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
+from recap.passes import SAMPLER_STATISTICS, STATISTICS, EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.replica import frozen_copy, refresh, replica_of
 from recap.rollout import Prompt, roll_out
 from recap.scoring import Scorer
@@ -74,23 +77,36 @@ class Trainer:
         self.kl_coefficient = experiment.grpo.kl_coefficient if asked is None else asked
 
         transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
-        self.loaded = experiment.model.load()
+        generator = experiment.rollout.generator
+        self.generator_is_stale = generator is not None  # whether it lacks the last update
+        if generator is not None:
+            generator.check()
+            generator.connect()
+        self.loaded = experiment.load_model()
+        if generator is not None:
+            generator.start(self.loaded, self.accelerator)
         scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
         self.sharded = is_sharded(self.accelerator)
         # Whole copies beside a sharded model are kept in the precision that it computes in.
         dtype = torch.bfloat16 if self.sharded and experiment.mixed_precision == "bf16" else None
-        self.reference: Scorer | None = None
-        if self.kl_coefficient > 0:
+        self.reference: Scorer | None = None  # under an adapter there is no need of a copy
+        if self.kl_coefficient > 0 and experiment.adapter is None:
             self.reference = frozen_copy(scorer, self.accelerator.device, dtype)
         if self.sharded:
             self.loaded = replica_of(self.loaded, self.accelerator.device, dtype)
+            if self.kl_coefficient > 0 and self.reference is None:
+                # The copy's base, as a forward of the shards would need the other processes.
+                self.reference = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring)
         optimizer, self.schedule = experiment.optimizer.build(scorer.parameters(), experiment.steps)
         self.scorer, self.optimizer = self.accelerator.prepare(scorer, optimizer)
         if self.sharded:
             ready_sharded(self.scorer, self.everywhere)
         self.accelerator.register_for_checkpointing(self.schedule)
+        if experiment.adapter is not None:
+            leave_frozen_out(self.accelerator)
         self.trained_parameters = [p for p in self.scorer.parameters() if p.requires_grad]
         self.aggregator = GradientAggregator(experiment.gradient_method)
+        self.accelerator.register_for_checkpointing(self.aggregator)
         self.per_objective = bool(experiment.gradient_method) or self.reweighting.needs_gradient_norms
 
     def step(self) -> StepResult:
@@ -164,6 +180,7 @@ class Trainer:
         """Completions of the prompts that are trained by reinforcement; each micro-batch is judged while others are sampled."""
         sampling, pending = self.experiment.rollout, []
         self.refresh()
+        self.sync_generator()
         self.loaded.model.eval()
         with self.accelerator.autocast():
             for micro_batch in self.micro_batches([prompt for prompt in prompts if prompt.domain.verifiers]):
@@ -177,10 +194,18 @@ class Trainer:
                     seed=self.experiment.seed,
                     step=self.step_number,
                     shared_prefix=sampling.shared_prefix,
+                    generator=sampling.generator,
                 )
                 pending.append(begin_verification(rollout, self.experiment.rewards))
         self.loaded.model.train()
         return pending
+
+    def sync_generator(self) -> None:
+        """Gives a generator of its own weights those of the last update, unless it has them."""
+        generator = self.experiment.rollout.generator
+        if generator is not None and self.generator_is_stale:
+            send_weights(generator, self.loaded.model, self.accelerator)
+            self.generator_is_stale = False
 
     def micro_batches(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
         """Prompts dealt out in turn, so that domains are spread evenly."""
@@ -246,10 +271,12 @@ class Trainer:
 
     @torch.no_grad()
     def reference_log_probs(self, item: ReinforcementBatch) -> Tensor:
-        """Log-probs of completions under the reference model, here a frozen copy: [P * G, T]."""
-        assert self.reference is not None
-        with self.accelerator.autocast():
-            scores = self.reference(
+        """Log-probs of completions under the reference model, a frozen copy or the adapter's base: [P * G, T]."""
+        # Out of its wrapper, which counts forwards: a process may have more of these than another.
+        scorer = self.reference or self.accelerator.unwrap_model(self.scorer)
+        base = nullcontext() if self.experiment.adapter is None else adapter_disabled(self.loaded.model)
+        with self.accelerator.autocast(), base:
+            scores = scorer(
                 item.encoded,
                 item.completion_ids,
                 item.completion_mask,
@@ -322,6 +349,8 @@ class Trainer:
                 metrics["kl"] = totals["kl"] / totals["sequences"]
             if self.experiment.grpo.iterations > 1:
                 metrics["clipped"] = totals["clipped"] / max(1, totals["tokens"])
+            if self.experiment.rollout.generator is not None:
+                metrics |= {name: totals[name] / max(1, totals["tokens"]) for name in SAMPLER_STATISTICS}
         return losses, metrics
 
     def combine(self, jacobian: Tensor, counts: StepCounts, weights: Mapping[str, float]) -> None:
@@ -343,6 +372,7 @@ class Trainer:
         finite = bool(torch.isfinite(losses).all()) and all(map(math.isfinite, [norm, *rewards.values()]))
         if finite:
             self.optimizer.step()
+            self.generator_is_stale = True
         self.optimizer.zero_grad()
         return finite
 

@@ -27,7 +27,8 @@ def train(file: Path, bindings: list[str]) -> tuple[Scores, Scores]:
     config.experiment.check()
     name = run_name(config.experiment, file)
     directory = shared_run_directory(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    scores = Run(config.experiment, directory, name=name, operative_config=config.operative).execute()
+    run = Run(config.experiment, directory, name=name, operative_config=config.operative, command=config.command)
+    scores = run.execute()
     return scores[0], scores[config.experiment.steps]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.example import Example, Size
@@ -150,11 +149,6 @@ class LoadedModel:
     def decode(self, token_ids: Sequence[Sequence[int]]) -> list[str]:
         """Texts of completions, without special tokens."""
         return list(self.tokenizer.batch_decode(token_ids, skip_special_tokens=True))
-
-    def save_pretrained(self, directory: str | Path) -> None:
-        """Writes a directory that `from_pretrained` loads."""
-        self.model.save_pretrained(directory)
-        self.processor.save_pretrained(directory)
 
     def _processed_sizes(self, inputs: dict[str, Tensor]) -> list[Size]:
         if "image_grid_thw" not in inputs:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 from recap.config import LoadedConfig, load_config
+from recap.generation import GeneratorError
 from recap.trainer import Trainer
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy
@@ -15,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ROOT / "experiments"
 BASELINES = sorted(EXPERIMENTS.glob("baselines/*.gin"))
 POLICIES = sorted(EXPERIMENTS.glob("reweighting/*.gin"))
+GENERATORS = sorted(EXPERIMENTS.glob("generation/*.gin"))
 WHOLE = sorted([*EXPERIMENTS.glob("*.gin"), *BASELINES, *(EXPERIMENTS / "paper").rglob("[!_]*.gin")])
 DOMAINS = {file.stem for file in EXPERIMENTS.glob("domains/*/[!_]*.gin")}
 
@@ -138,3 +141,21 @@ def test_a_policy_can_be_included_on_top_of_the_paper(file: Path, tmp_path: Path
     policy = experiment.build_reweighting()
     assert set(policy.objectives) == {"accuracy", "thinking_format", "iou", "answer_format", "next_token"}
     assert isinstance(policy, policy_of(file))
+
+
+@pytest.mark.parametrize("file", GENERATORS, ids=name_of)
+@pytest.mark.parametrize("base", ["quickstart.gin", "paper/hybrid_recap.gin"])
+def test_a_generator_can_be_included_on_top(file: Path, base: str, tmp_path: Path) -> None:
+    """Valid, or, where vLLM would have to be on this machine and is not, one error that names the extra."""
+    mine = tmp_path / "mine.gin"
+    mine.write_text(f"include 'experiments/{base}'\ninclude '{file.relative_to(ROOT)}'\n")
+    config = load_config(mine)
+    generator = config.experiment.rollout.generator
+    assert generator is not None
+    assert type(generator).__name__.lower() == file.stem.replace("_", "")
+    assert not [name for name in config.unused if name.startswith(file.stem)]
+    if file.stem == "vllm_colocated" and importlib.util.find_spec("vllm") is None:
+        with pytest.raises(GeneratorError, match=r"recap-rlvr\[vllm\]"):
+            config.experiment.check()
+    else:
+        generator.check()

@@ -57,7 +57,7 @@ def small() -> Callable[..., LoadedConfig]:
     return load
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_bindings() -> list[str]:
     """What shrinks the quick start, for tests that start processes of their own."""
     return list(SMALL)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -158,6 +159,7 @@ def trl_loss(
     mask_truncated: bool = False,
     old_log_probs: Tensor | None = None,
     reference: Tensor | None = None,
+    importance_sampling_ratio: Tensor | None = None,
     **settings: Any,
 ) -> tuple[float, Tensor]:
     """TRL's loss and its gradient; every completion brings its own copy of the prompt and its picture."""
@@ -172,6 +174,7 @@ def trl_loss(
         "advantages": advantages,
         "old_per_token_logps": old_log_probs,
         "ref_per_token_logps": reference,
+        "importance_sampling_ratio": importance_sampling_ratio,
         "num_items_in_batch": mask.sum(),
     }
     if "pixel_values" in encoded:
@@ -277,6 +280,67 @@ def test_loss_and_gradient(
         ours(tiny, scorer, rollout, grpo, **tensors),
         trl_loss(theirs, tiny, rollout, plain_advantages(grpo.scale), beta=beta, **tensors, **trl_settings),
     )
+
+
+CORRECTIONS = [
+    ("token", {}),
+    ("token", {"normalization": "token"}),
+    ("token", {"importance_ratio": "sequence", "clip": 0.05}),
+    ("token", {"mask_truncated": True}),
+    ("sequence", {}),
+    ("sequence", {"normalization": "constant"}),
+]
+TRL_NAMES = {"token": {"loss_type": "dapo"}, "constant": {"loss_type": "dr_grpo"}, True: {"mask_truncated": True}}
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3])
+@pytest.mark.parametrize(("level", "mine"), CORRECTIONS)
+def test_correction_of_the_sampler(
+    tiny: LoadedModel,
+    scorer: Scorer,
+    theirs: Any,
+    rollout: Rollout,
+    level: Any,
+    mine: dict[str, Any],
+    beta: float,
+) -> None:
+    """`vllm_importance_sampling_mode` token_truncate and sequence_truncate: a sampler whose log-probs are others, at a
+    later update, with a cap that some ratios exceed."""
+    cap, mask = 1.3, rollout.completion_mask
+    grpo = GRPO(**mine, kl_coefficient=beta, sampler_correction=level, sampler_correction_cap=cap)
+    noise = torch.randn(ROWS, MAX_NEW_TOKENS, generator=torch.Generator().manual_seed(8)) * mask
+    with torch.no_grad():
+        now = scorer(rollout.encoded, rollout.completion_ids, mask, temperature=TEMPERATURE).log_probs
+    tensors = {"old_log_probs": now + 0.2 * noise, "reference": now - 0.2 * noise.roll(1, 0) * mask}
+    if not beta:
+        del tensors["reference"]
+    sampler = (now + 0.5 * noise.roll(2, 0)) * mask
+    loss_mask = mask * ~rollout.truncated[:, None] if grpo.mask_truncated else mask
+    log_ratio = (tensors["old_log_probs"] - sampler) * loss_mask
+    ratio = (log_ratio.sum(1, keepdim=True) if level == "sequence" else log_ratio).exp()
+    assert (ratio > cap).any()
+    assert (ratio < 1).any()
+    names = {
+        name: value for key, value in mine.items() if key != "clip" for name, value in TRL_NAMES.get(value, {}).items()
+    }
+    if "clip" in mine:
+        names |= {"epsilon_low": mine["clip"], "epsilon_high": mine["clip"], "importance_sampling_level": "sequence"}
+    found = ours(tiny, scorer, replace(rollout, sampler_log_probs=sampler), grpo, **tensors)
+    uncorrected = ours(tiny, scorer, rollout, grpo, **tensors)
+    expected = trl_loss(
+        theirs,
+        tiny,
+        rollout,
+        plain_advantages("group"),
+        beta=beta,
+        **tensors,
+        **names,
+        use_vllm=True,
+        vllm_importance_sampling_correction=True,
+        importance_sampling_ratio=ratio.clamp(max=cap),
+    )
+    assert_same(found, expected)
+    assert abs(found[0] - uncorrected[0]) > 1e-3
 
 
 def test_log_probs(tiny: LoadedModel, scorer: Scorer, theirs: Any, rollout: Rollout) -> None:

@@ -1,11 +1,12 @@
 """The variants of the surrogate, by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
-from recap.grpo import GRPO
+from recap.grpo import GRPO, sampler_difference
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])
 
@@ -104,6 +105,43 @@ def test_kl_estimators_measure_the_divergence() -> None:
             assert (grpo.kl(log_probs, reference) >= 0).all()
 
 
+OLD = torch.tensor([[-1.0, -2.0, -0.5], [-3.0, -1.0, 0.0]])
+SAMPLER = torch.tensor([[-1.0, -2.5, -0.9], [-1.0, -1.2, 0.0]])
+TWO_MASKS = torch.tensor([[1, 1, 1], [1, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("token", [[1.0, 1.5, math.exp(0.4)], [math.exp(-2.0), math.exp(0.2), 1.0]]),
+        ("sequence", [[1.5] * 3, [math.exp(-1.8)] * 3]),
+        (None, [[1.0] * 3] * 2),
+    ],
+)
+def test_correction_of_a_sampler_by_hand(level: Any, expected: list[list[float]]) -> None:
+    """min(π_old / π_sampler, 1.5), of each token or of the whole completion; outside the mask nothing counts."""
+    grpo = GRPO(sampler_correction=level, sampler_correction_cap=1.5)
+    correction = grpo.correction(grpo.sampler_ratio(OLD, SAMPLER, TWO_MASKS))
+    torch.testing.assert_close(correction, torch.tensor(expected))
+
+
+def test_the_correction_multiplies_each_tokens_surrogate() -> None:
+    grpo, ratio = GRPO(normalization="token"), torch.tensor([[1.0, 1.1, 0.9]])
+    correction = torch.tensor([[0.5, 2.0, 1.0]])
+    loss = grpo.surrogate(ratio, torch.tensor([[1, 1, 0]]), torch.tensor([[2.0]]), correction)
+    assert loss.item() == pytest.approx(-(0.5 * 1.0 + 2.0 * 1.1) * 2.0)
+
+
+def test_log_probs_that_are_unknown_or_impossible_give_no_nan() -> None:
+    sampler = torch.tensor([[math.nan, -9999.0, -1.0], [-math.inf, -1.0, math.nan]])
+    for level in ("token", "sequence", None):
+        grpo = GRPO(sampler_correction=level)
+        correction = grpo.correction(grpo.sampler_ratio(OLD, sampler, TWO_MASKS))
+        assert torch.isfinite(correction).all()
+        assert correction.max() <= 3
+    assert sampler_difference(OLD, sampler, TWO_MASKS)[0, 0] == 0
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -115,6 +153,8 @@ def test_kl_estimators_measure_the_divergence() -> None:
         ({"normalization": "mean"}, "grpo.normalization"),
         ({"importance_ratio": "word"}, "grpo.importance_ratio"),
         ({"kl_estimator": "k4"}, "grpo.kl_estimator"),
+        ({"sampler_correction": "word"}, "grpo.sampler_correction"),
+        ({"sampler_correction_cap": 0.0}, "grpo.sampler_correction_cap"),
     ],
 )
 def test_settings_that_cannot_work(settings: dict[str, object], message: str) -> None:

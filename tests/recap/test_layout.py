@@ -198,10 +198,17 @@ def test_a_shipped_config_launches_on_cpu_processes(name: str, small_bindings: l
     train = ["-m", "recap", "train", QUICKSTART, *binds, "--output", str(tmp_path / "run")]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     started = [
-        subprocess.Popen([*command, *place, *train], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, *place, *train],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for place in places
     ]
-    said = "".join(process.communicate(timeout=240)[1] for process in started)
+    said = "".join(process.communicate(timeout=240)[0] for process in started)
     assert all(process.returncode == 0 for process in started), said[-3000:]
     assert "on 2 x cpu" in said
     assert (tmp_path / "run" / "model" / "config.json").is_file()

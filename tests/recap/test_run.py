@@ -15,6 +15,7 @@ import torch
 from mlflow import MlflowClient
 
 from recap.config import LoadedConfig
+from recap.evaluation import CapabilityScore
 from recap.run import Run, TrainingStopped
 from recap.trainer import Trainer
 
@@ -22,7 +23,14 @@ Small = Callable[..., LoadedConfig]
 
 
 def start(config: LoadedConfig, directory: Path, resume: Path | None = None) -> Run:
-    return Run(config.experiment, directory, name="test", operative_config=config.operative, resume=resume)
+    return Run(
+        config.experiment,
+        directory,
+        name="test",
+        operative_config=config.operative,
+        command=config.command,
+        resume=resume,
+    )
 
 
 def client() -> MlflowClient:
@@ -79,18 +87,47 @@ def test_the_trained_model_loads_as_a_plain_directory(small: Small, tmp_path: Pa
     assert loaded.sees_images
 
 
-def test_a_signal_saves_a_checkpoint_and_closes_the_run_as_killed(small: Small, tmp_path: Path) -> None:
-    run = start(small("train.steps = 500"), tmp_path / "run")
+def interrupt_after(run: Run, last: int) -> None:
+    """Makes a run get a Ctrl-C during a step."""
     step = run.trainer.step
 
     def step_then_signal() -> Any:
         result = step()
-        if run.trainer.step_number == 2:
+        if run.trainer.step_number == last:
             os.kill(os.getpid(), signal.SIGINT)
         return result
 
     run.trainer.step = step_then_signal  # type: ignore[method-assign]
     assert threading.current_thread() is threading.main_thread()
+
+
+def stop_after(run: Run, last: int) -> None:
+    """Executes a run that dies in step `last` + 1: what it has logged and saved by then stays."""
+    step = run.trainer.step
+
+    def step_or_die() -> Any:
+        if run.trainer.step_number == last:
+            raise Died
+        return step()
+
+    run.trainer.step = step_or_die  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        run.execute()
+
+
+class Died(Exception):
+    pass
+
+
+def metrics(run: Run) -> dict[str, list[tuple[int, float]]]:
+    """Step and value of everything that the run logged, but for what a clock says."""
+    logged = client().get_run(str(run.tracker.run_id)).data.metrics
+    return {name: history(str(run.tracker.run_id), name) for name in logged if "second" not in name}
+
+
+def test_a_signal_saves_a_checkpoint_and_closes_the_run_as_killed(small: Small, tmp_path: Path) -> None:
+    run = start(small("train.steps = 500"), tmp_path / "run")
+    interrupt_after(run, 2)
     with pytest.raises(KeyboardInterrupt):
         run.execute()
     assert run.tracker.run_id is not None
@@ -98,20 +135,84 @@ def test_a_signal_saves_a_checkpoint_and_closes_the_run_as_killed(small: Small, 
     assert (tmp_path / "run" / "checkpoint-000002" / "recap_state.json").is_file()
 
 
-def test_a_resumed_run_goes_on_as_if_nothing_had_happened(small: Small, tmp_path: Path) -> None:
-    bindings = ("train.steps = 4", "checkpoints.every = 2", "reweighting.recap.window = 1")
-    whole = start(small(*bindings), tmp_path / "whole")
+@pytest.mark.parametrize(
+    "binding",
+    [
+        "train.reweighting = @reweighting.recap",
+        "train.reweighting = @reweighting.rlw",
+        "train.reweighting = @reweighting.famo",
+        "train.gradient_method = 'nash_mtl'",
+        "train.gradient_method = 'gradvac'",
+        "grpo.kl_coefficient = 0.1",
+        "train.mixture = @mixtures.alternate()",
+    ],
+    ids=lambda binding: binding.split()[-1].strip("@'()"),
+)
+def test_a_resumed_run_goes_on_bit_for_bit(small: Small, tmp_path: Path, binding: str) -> None:
+    """Stopped after every second step, in new objects, against one that was not."""
+    bindings = ("train.steps = 6", "reweighting.recap.window = 1", binding)
+    whole = start(small(*bindings, "checkpoints.every = None"), tmp_path / "whole")
     whole.execute()
-    resumed = start(small(*bindings), tmp_path / "whole", resume=tmp_path / "whole" / "checkpoint-000002")
-    assert resumed.tracker.run_id == whole.tracker.run_id
-    before = history(str(whole.tracker.run_id), "loss")[2:]
-    resumed.execute()
-    after = history(str(whole.tracker.run_id), "loss")[4:]
-    assert after == before
+    run = start(small(*bindings, "checkpoints.every = 2"), tmp_path / "parts")
+    for stop in (2, 4):
+        stop_after(run, stop)
+        run = start(small(*bindings, "checkpoints.every = 2"), tmp_path / "parts", resume=tmp_path / "parts")
+    run.execute()
+    assert metrics(run) == metrics(whole)
     for ours, theirs in zip(
-        whole.trainer.loaded.model.parameters(), resumed.trainer.loaded.model.parameters(), strict=True
+        whole.trainer.loaded.model.parameters(), run.trainer.loaded.model.parameters(), strict=True
     ):
         assert torch.equal(ours, theirs)
+
+
+def test_the_newest_and_the_best_checkpoint_are_kept(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.9, 0.2, 0.7, 0.5, 0.7, 0.1])  # before the first step, then after each: the second is the best
+    monkeypatch.setattr("recap.run.evaluate", lambda *_: {"sight": CapabilityScore(next(scores), 0.0, 1.0, examples=1)})
+    capability = ("train.capabilities = [@grounding/Capability()]", "train.evaluate_every = 1")
+    run = start(small("train.steps = 5", "checkpoints.every = 1", *capability), tmp_path / "run")
+    run.execute()
+    names = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
+    assert names == ["checkpoint-000002", "checkpoint-000004", "checkpoint-000005", "checkpoint-best"]
+    assert (tmp_path / "run" / "checkpoint-best").resolve().name == "checkpoint-000002"
+    resumed = start(small("train.steps = 5", *capability), tmp_path, resume=tmp_path / "run" / "checkpoint-best")
+    assert resumed.trainer.step_number == 2
+    assert [scores["sight"].score for scores in resumed.scores.values()] == [0.9, 0.2, 0.7]
+
+
+def test_an_evaluation_that_a_stop_prevented_is_made_up_for(small: Small, tmp_path: Path) -> None:
+    capability = ("train.capabilities = [@arithmetic/Capability()]", "Capability.examples = 2")
+    config = (*capability, "train.evaluate_every = 1", "train.steps = 2", "checkpoints.every = None")
+    run = start(small(*config), tmp_path / "run")
+    interrupt_after(run, 1)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute()
+    assert list(run.scores) == [0]
+    resumed = start(small(*config), tmp_path, resume=tmp_path / "run")
+    resumed.execute()
+    assert list(resumed.scores) == [0, 1, 2]
+    assert [step for step, _ in history(str(run.tracker.run_id), "capability/arithmetic")] == [0, 1, 2]
+
+
+def test_a_run_that_goes_on_elsewhere_says_what_is_wrong(small: Small, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no run there .*run\.json"):
+        start(small(), tmp_path, resume=tmp_path)
+    run = start(small("train.steps = 1"), tmp_path / "run")
+    run.execute()
+    with pytest.raises(ValueError, match=rf"no run {run.tracker.run_id} to go on with"):
+        start(small(f"tracking.uri = 'sqlite:///{tmp_path}/other.db'"), tmp_path, resume=tmp_path / "run")
+    changed = start(small("train.steps = 2"), tmp_path, resume=tmp_path / "run")
+    assert "not as the run was started: +train.steps = 2" in changed.notices
+
+
+def test_a_table_that_was_torn_does_not_stop_a_run(small: Small, tmp_path: Path) -> None:
+    run = start(small("train.steps = 2", "checkpoints.every = 1"), tmp_path / "run")
+    stop_after(run, 1)
+    [file] = tmp_path.rglob("rollouts.json")
+    file.write_text(file.read_text()[:-20])
+    start(small("train.steps = 2"), tmp_path, resume=tmp_path / "run").execute()
+    assert {row[0] for row in json.loads(file.read_text())["data"]} == {2}
 
 
 def test_steps_that_are_never_finite_stop_the_run_with_a_checkpoint(

@@ -211,11 +211,13 @@ def test_what_a_model_does_not_stand_is_found_and_left_out(
         torch.testing.assert_close(found[row, : len(completion)], expected, atol=1e-4, rtol=0)
 
 
-def test_a_lora_adapter_is_part_of_what_is_scored(random_tiny: LoadedModel, rollout: Rollout) -> None:
-    """Scoring goes past the wrapper to the hidden states; the adapter's weights count and get their gradient."""
+def test_a_lora_adapter_is_part_of_what_is_scored(
+    random_tiny: LoadedModel, rollout: Rollout, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The adapter's weights count and get their gradient, in the head too, and forbid no saving."""
     peft = pytest.importorskip("peft", reason='pip install "recap-rlvr[lora]"')
-    config = peft.LoraConfig(target_modules=["q_proj", "lm_head"], r=2, init_lora_weights=False)
-    model = peft.get_peft_model(copy.deepcopy(random_tiny.model), config)
+    model = copy.deepcopy(random_tiny.model)
+    model.add_adapter(peft.LoraConfig(target_modules=["q_proj", "lm_head"], r=2, init_lora_weights=False))
     results = {}
     for settings in (Scoring(), Scoring(shared_prefix=False, chunk=None)):
         model.zero_grad()
@@ -226,6 +228,7 @@ def test_a_lora_adapter_is_part_of_what_is_scored(random_tiny: LoadedModel, roll
             log_probs,
             *(p.grad for n, p in model.named_parameters() if "lora" in n and "visual" not in n),
         ]
+    assert not caplog.records
     for found, expected in zip(*results.values(), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
 

@@ -87,10 +87,10 @@ def two_steps(bindings: list[str]) -> dict[str, Any]:
 
 
 def run_whole_and_resumed(directory: Path, bindings: list[str]) -> dict[str, Any]:
-    """Two steps with evaluations, checkpoints and export; then the second one again, from the first checkpoint."""
+    """Two steps with evaluations, checkpoints and export; then the second one again, from the first checkpoint, and the export."""
     found: dict[str, Any] = {}
     for name, resume in (("whole", None), ("resumed", directory / "whole" / "checkpoint-000001")):
-        run = Run(load_config(QUICKSTART, bindings).experiment, directory / name, resume=resume)
+        run = Run(load_config(QUICKSTART, bindings).experiment, directory / "whole", resume=resume)
         step, metrics = run.trainer.step, []
 
         def recorded(step: Any = step, metrics: list[Any] = metrics) -> Any:
@@ -194,7 +194,17 @@ def test_a_sharded_run_evaluates_resumes_and_exports_as_a_plain_one(tmp_path: Pa
         assert rank["resumed"]["metrics"][-1]["loss"] == pytest.approx(rank["whole"]["metrics"][-1]["loss"], rel=1e-5)
     exported = HuggingFace(str(tmp_path / "fsdp" / "whole" / "model"), dtype="float32").load().model
     for name, value in exported.named_parameters():
-        assert torch.equal(value, ranks[0]["whole"]["weights"][name]), name
+        assert torch.equal(value, ranks[0]["resumed"]["weights"][name]), name
+
+
+@pytest.mark.slow
+def test_an_adapter_on_a_sharded_model_is_trained_as_on_a_whole_one(tmp_path: Path) -> None:
+    """Its base is the reference model, on the copy that samples."""
+    bindings = [*BINDINGS, "train.adapter = @lora()"]
+    (alone,) = launch("plain", 1, tmp_path, bindings)
+    for rank in launch("fsdp lora", 2, tmp_path, bindings):
+        assert rank["sharded"]
+        assert_same_steps(rank, alone)
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ with trainer.experiment.rewards:
     steps = [trainer.step().metrics for _ in range(2)]
 rank = trainer.accelerator.process_index
 sys.stdout.write("RANK " + json.dumps([rank, [{k: v for k, v in s.items() if k.split("/")[0] in
-      ("loss", "weight", "reward", "signal")} | {"gradient_norm": s["gradient_norm"]} for s in steps]]) + "\\n")
+      ("loss", "kl", "weight", "reward", "signal")} | {"gradient_norm": s["gradient_norm"]} for s in steps]]) + "\\n")
 """
 
 
@@ -201,9 +201,17 @@ def steps_on(processes: int, tmp_path: Path, bindings: list[str]) -> dict[int, l
     return dict(found)
 
 
-def test_two_processes_agree_with_one(small_bindings: list[str], tmp_path: Path) -> None:
+RECAP = ("reweighting.recap.window = 1", "adamw.learning_rate = 1e-4")
+# The base as reference, which a process runs only where it has completions.
+LORA = ("train.reweighting = @reweighting.kl_only", "train.adapter = @lora()", "adamw.learning_rate = 1e-3")
+
+
+@pytest.mark.parametrize(
+    "more", [pytest.param(RECAP, id="recap"), pytest.param(LORA, id="lora", marks=pytest.mark.slow)]
+)
+def test_two_processes_agree_with_one(small_bindings: list[str], tmp_path: Path, more: tuple[str, ...]) -> None:
     """Same global batch, same completions, same loss and gradient; both ranks hold the same weights λ."""
-    bindings = [*small_bindings, "reweighting.recap.window = 1", "adamw.learning_rate = 1e-4"]
+    bindings = [*small_bindings, *more]
     one, two = steps_on(1, tmp_path, bindings), steps_on(2, tmp_path, bindings)
     assert two.keys() == {0, 1}
     assert two[0] == two[1]
