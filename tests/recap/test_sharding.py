@@ -87,7 +87,7 @@ def two_steps(bindings: list[str]) -> dict[str, Any]:
 
 
 def run_whole_and_resumed(directory: Path, bindings: list[str]) -> dict[str, Any]:
-    """Two steps with evaluations, checkpoints and export; then the second one again, from the first checkpoint, and the export."""
+    """Two steps with evaluations, checkpoints and export; then the second one again, from the first checkpoint."""
     found: dict[str, Any] = {}
     for name, resume in (("whole", None), ("resumed", directory / "whole" / "checkpoint-000001")):
         run = Run(load_config(QUICKSTART, bindings).experiment, directory / "whole", resume=resume)
@@ -113,7 +113,7 @@ def dtypes_under_bf16(bindings: list[str]) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     trainer.scorer.register_forward_hook(
         lambda module, inputs, scores: seen.update(
-            log_probs=scores.log_probs.dtype, compute=module.language_model.get_input_embeddings().weight.dtype
+            log_probs=scores.log_probs.dtype, compute=module.model.get_input_embeddings().weight.dtype
         )
     )
     optimizer_step = trainer.optimizer.step
