@@ -94,14 +94,24 @@ def check(
     file: FileArgument,
     bind: BindingOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
+    accelerate: Annotated[
+        Path | None,
+        typer.Option(
+            help="an Accelerate config that the experiment is to be launched with: can the two work together?"
+        ),
+    ] = None,
 ) -> None:
     """Validates an experiment in seconds, without loading a model, and shows what it would do."""
     from recap.config import load_config
     from recap.describe import experiment_table
+    from recap.layout import check_layout, layout_of_file, notes
 
     try:
         config = load_config(file, bind, plugin)
         missing = config.experiment.check()
+        layout = layout_of_file(accelerate) if accelerate else None
+        if layout:
+            check_layout(config.experiment, layout)
     except ValueError as error:
         _fail(error)
     console = Console(soft_wrap=True)
@@ -111,7 +121,9 @@ def check(
         console.print(f"note: {name} is bound, but nothing asks for it", highlight=False, markup=False)
     for text in missing:
         console.print(f"note: not on this machine: {text}", highlight=False, markup=False)
-    console.print(f"{file}: valid", highlight=False)
+    for text in notes(config.experiment, layout) if layout else []:
+        console.print(f"note: {text}", highlight=False, markup=False)
+    console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""), highlight=False)
 
 
 @app.command(epilog="Example:  recap export runs/NAME/checkpoint-best --output my-model")

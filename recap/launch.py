@@ -9,6 +9,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from recap.experiment import Experiment
+from recap.layout import DEEPSPEED
 from recap.run_directory import RECORD_FILE
 
 
@@ -21,13 +22,15 @@ def run_name(experiment: Experiment, file: Path) -> str:
 
 
 def check_launch() -> None:
-    """Says so where `accelerate launch --cpu --num_processes 2` has started a single process.
+    """Says so where `accelerate launch --cpu --num_processes 2` has started a single process, or DeepSpeed.
 
     Without MPI, that command sets up the addresses of several CPU processes but starts one (Accelerate 1.15).
 
     Raises:
-        ValueError: with the command that does start them.
+        ValueError: with the command that does start them, or what to take instead of DeepSpeed.
     """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise ValueError(DEEPSPEED)
     prepared = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in os.environ
     world_sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
     if prepared and not any(name in os.environ for name in world_sizes):

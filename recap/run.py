@@ -15,6 +15,7 @@ from recap.evaluation import CapabilityScore, evaluate
 from recap.experiment import Experiment
 from recap.export import export_run
 from recap.interrupts import Interrupts
+from recap.layout import live_layout, notes
 from recap.progress import TrainingProgress
 from recap.run_directory import Command, RunRecord, changes, read_record, run_directory
 from recap.tracking import Tracker
@@ -119,6 +120,7 @@ class Run:
 
     def save_model(self) -> None:
         """Writes the trained model as a directory that `from_pretrained` loads, and an adapter also by itself."""
+        self.trainer.refresh()
         export_run(self.experiment, self.trainer.loaded, self.directory, self.accelerator)
 
     def _state(self) -> dict[str, Any]:
@@ -175,6 +177,7 @@ class Run:
         if not self.experiment.capabilities:
             return
         trainer, step = self.trainer, self.trainer.step_number
+        trainer.refresh()
         trainer.sync_generator()
         experiment = self.experiment
         scores = evaluate(
@@ -228,6 +231,8 @@ class Run:
             f" {experiment.steps} steps of {experiment.prompts_per_step} prompts x {experiment.rollout.group_size}"
             f" completions; MLflow {experiment.tracking.resolved_uri}, run {self.tracker.run_id}"
         )
+        for note in notes(experiment, live_layout(accelerator)):
+            progress.say(f"note: {note}")
         for notice in self.notices:
             progress.say(notice)
 

@@ -67,6 +67,11 @@ class Scorer(nn.Module):
         forbidden_token_ids: tokens that are never sampled; they get no probability here either, so that log-probs are
             those of the distribution that was sampled from.
         settings: how work is saved; None: as configured.
+
+    Attributes:
+        agree: whether something holds on all processes; a scorer on several processes settles for what all of them can do.
+        one_forward: whether each scoring must be a single forward of the model: where it is sharded, every process takes
+            part in the forwards of the others, so that a group here and a supervised example there must cost the same.
     """
 
     def __init__(self, model: PreTrainedModel, forbidden_token_ids: list[int], settings: Scoring | None = None) -> None:
@@ -75,6 +80,8 @@ class Scorer(nn.Module):
         self.forbidden_token_ids = forbidden_token_ids
         self.settings = settings or Scoring()
         self._settled: Scoring | None = None  # the settings that the model was seen to stand
+        self.agree: Callable[[bool], bool] = bool
+        self.one_forward = False
 
     def forward(
         self,
@@ -111,6 +118,17 @@ class Scorer(nn.Module):
         log_probs, entropy = token_scores(head, states, ids[real], self.forbidden_token_ids, temperature, chunk)
         empty = log_probs.new_zeros(mask.shape)
         return Scores(empty.masked_scatter(real, log_probs), empty.masked_scatter(real, entropy))
+
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """What Accelerate shards as units, by default: the layers of the language model.
+
+        Not those of a vision tower: it does not run on a process whose micro-batch holds no picture, and the others would
+        wait for it to take part in gathering a layer.
+        """
+        names = self.model._no_split_modules or []
+        inside = {type(module).__name__ for module in self.model.get_decoder().modules()}
+        return [name for name in names if name in inside]
 
     def _packed(self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
         """What each completion token is predicted from, [tokens, H] (or logits, [tokens, V]): one row per group."""
@@ -170,23 +188,32 @@ class Scorer(nn.Module):
         try:
             expected = self._score(plain, prompts, ids[second], mask[second], 1.0).log_probs
             for candidate in candidates:
+                stands = False
                 try:
                     found = self._score(candidate, prompts, ids[pair], mask[pair], 1.0).log_probs[1::2]
+                    difference = (found - expected).abs()
+                    stands = same_log_probs(self.model, difference)
+                    if not stands:
+                        reason = reason or f"log-probs differ by up to {float(difference.max()):.2g}"
                 except torch.OutOfMemoryError:
                     raise
                 except Exception as error:  # whatever a model raises at a mask or an output that it does not expect
                     reason = reason or f"{type(error).__name__}: {error}"
-                    continue
-                difference = (found - expected).abs()
-                if same_log_probs(self.model, difference):
+                if self.agree(stands):
                     break
-                reason = reason or f"log-probs differ by up to {float(difference.max()):.2g}"
             else:
                 candidate = plain
         finally:
             self.model.train(was_training)
         if candidate != self.settings:
+            reason = reason or "another process found that the model does not stand it"
             logger.warning("%s: scoring with %s: %s", type(self.model).__name__, candidate, reason)
+        if self.one_forward and not candidate.shared_prefix:
+            raise ValueError(
+                f"{type(self.model).__name__} cannot be sharded here: its completions cannot be packed behind a"
+                f" shared prompt ({reason}), and processes would run it a different number of times; train it with"
+                " plain data parallelism (experiments/accelerate/ddp_8_gpus.yaml)"
+            )
         return candidate
 
 

@@ -6,7 +6,6 @@ report signals -> reweight. What surrounds the steps (evaluations, checkpoints, 
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from recap.batch import count, mean_rewards, rollout_metrics
 from recap.experiment import Experiment
 from recap.generation.sync import send_weights
 from recap.gradients import GradientAggregator, objective_gradients, set_gradient
+from recap.layout import check_layout, live_layout
 from recap.microbatch import (
     ReinforcementBatch,
     reinforcement_batch,
@@ -34,8 +34,10 @@ from recap.microbatch import (
 )
 from recap.objectives import StepCounts, mean_losses, weight_vector
 from recap.passes import SAMPLER_STATISTICS, STATISTICS, EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
+from recap.replica import frozen_copy, refresh, replica_of
 from recap.rollout import Prompt, roll_out
 from recap.scoring import Scorer
+from recap.sharding import fsdp_plugin, is_sharded, ready_sharded
 from recap.verification import PendingRewards, begin_verification
 
 
@@ -53,7 +55,8 @@ class Trainer:
 
     Attributes:
         step_number: steps taken or skipped so far; a step is one batch of rollouts and `grpo.iterations` updates of the model.
-        loaded: the model that samples and is evaluated; `scorer` holds the same weights, wrapped by Accelerate.
+        loaded: the model that samples, is evaluated and exported; `scorer` holds the same weights, wrapped by Accelerate.
+            Where Accelerate shards those, `loaded` is a copy that `refresh` brings up to date.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -62,7 +65,9 @@ class Trainer:
             mixed_precision=experiment.mixed_precision,
             # A step may hold no picture: then nothing reaches the vision tower on that process.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            fsdp_plugin=fsdp_plugin(experiment.mixed_precision),
         )
+        check_layout(experiment, live_layout(self.accelerator))
         set_seed(experiment.seed)
         self.step_number = 0
         self.domains = list(experiment.domains)
@@ -81,11 +86,21 @@ class Trainer:
         if generator is not None:
             generator.start(self.loaded, self.accelerator)
         scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
+        self.sharded = is_sharded(self.accelerator)
+        # Whole copies beside a sharded model are kept in the precision that it computes in.
+        dtype = torch.bfloat16 if self.sharded and experiment.mixed_precision == "bf16" else None
         self.reference: Scorer | None = None  # under an adapter there is no need of a copy
         if self.kl_coefficient > 0 and experiment.adapter is None:
-            self.reference = copy.deepcopy(scorer).eval().requires_grad_(False).to(self.accelerator.device)
+            self.reference = frozen_copy(scorer, self.accelerator.device, dtype)
+        if self.sharded:
+            self.loaded = replica_of(self.loaded, self.accelerator.device, dtype)
+            if self.kl_coefficient > 0 and self.reference is None:
+                # The copy's base, as a forward of the shards would need the other processes.
+                self.reference = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring)
         optimizer, self.schedule = experiment.optimizer.build(scorer.parameters(), experiment.steps)
         self.scorer, self.optimizer = self.accelerator.prepare(scorer, optimizer)
+        if self.sharded:
+            ready_sharded(self.scorer, self.everywhere)
         self.accelerator.register_for_checkpointing(self.schedule)
         if experiment.adapter is not None:
             leave_frozen_out(self.accelerator)
@@ -135,16 +150,28 @@ class Trainer:
         total: Tensor = self.accelerator.reduce(sums)
         return total
 
+    def everywhere(self, condition: bool) -> bool:
+        """Whether something holds on all processes."""
+        return not float(self.reduce(torch.tensor(float(not condition), device=self.accelerator.device)))
+
+    def refresh(self) -> None:
+        """Gives `loaded` the weights as they are now, on all processes together; nothing where it has the same ones."""
+        if self.sharded:
+            refresh(self.loaded.model, self.scorer)
+
     # --- the lines of a step
 
     def draw(self) -> list[Prompt]:
         """This process's share of the step's prompts, domains taking turns so that micro-batches are alike."""
         allocation = self.experiment.mixture.allocate(self.domains, self.experiment.prompts_per_step, self.step_number)
-        shares = []
+        rank, processes, dealt, shares = self.accelerator.process_index, self.accelerator.num_processes, 0, []
         for domain in self.domains:
+            # A domain's first prompt goes to the rank after the one that got the last domain's last prompt: otherwise
+            # the low ranks would get every domain's odd prompt.
             examples = domain.source.take(
-                allocation[domain.name], self.accelerator.process_index, self.accelerator.num_processes
+                allocation[domain.name], (rank - dealt + domain.source.position) % processes, processes
             )
+            dealt += allocation[domain.name]
             shares.append([Prompt(domain, example, domain.render(example)) for example in examples])
         longest = max(map(len, shares))
         return [share[turn] for turn in range(longest) for share in shares if turn < len(share)]
@@ -152,6 +179,7 @@ class Trainer:
     def roll_out(self, prompts: Sequence[Prompt]) -> list[PendingRewards]:
         """Completions of the prompts that are trained by reinforcement; each micro-batch is judged while others are sampled."""
         sampling, pending = self.experiment.rollout, []
+        self.refresh()
         self.sync_generator()
         self.loaded.model.eval()
         with self.accelerator.autocast():
@@ -246,7 +274,8 @@ class Trainer:
         """Log-probs of completions under the reference model, a frozen copy or the adapter's base: [P * G, T]."""
         # Out of its wrapper, which counts forwards: a process may have more of these than another.
         scorer = self.reference or self.accelerator.unwrap_model(self.scorer)
-        with self.accelerator.autocast(), nullcontext() if self.reference else adapter_disabled(self.loaded.model):
+        base = nullcontext() if self.experiment.adapter is None else adapter_disabled(self.loaded.model)
+        with self.accelerator.autocast(), base:
             scores = scorer(
                 item.encoded,
                 item.completion_ids,
@@ -292,8 +321,9 @@ class Trainer:
         statistics = torch.zeros(len(STATISTICS), device=self.accelerator.device)
         jacobian = torch.zeros(())
         for index, run_pass in enumerate(passes):
-            is_last = index == len(passes) - 1
-            with nullcontext() if is_last and not self.per_objective else self.accelerator.no_sync(self.scorer):
+            # A sharded gradient is summed over processes at every pass: whole ones would have to be kept until the last.
+            sums_now = self.sharded or (index == len(passes) - 1 and not self.per_objective)
+            with nullcontext() if sums_now else self.accelerator.no_sync(self.scorer):
                 result = run_pass()
                 sums += result.parts.sums
                 statistics += result.statistics
