@@ -192,8 +192,8 @@ def peak_bytes() -> int:
 def time_prefill(watch: Stopwatch, model: Any) -> None:
     """Counts what a rollout does to whole prompts; the rest of a rollout is decoding."""
 
-    def phase(*args: Any, input_ids: Any = None, **kwargs: Any) -> str | None:
-        whole = input_ids is not None and input_ids.shape[1] > 1
+    def phase(*args: Any, past_key_values: Any = None, **kwargs: Any) -> str | None:
+        whole = past_key_values is None or past_key_values.get_seq_length() == 0
         return "prefill" if whole and not torch.is_grad_enabled() else None
 
     def vision_phase(*args: Any, **kwargs: Any) -> str | None:
