@@ -27,6 +27,12 @@ class Batch:
     supervised: list[SupervisedBatch]
     verified: list[ScoreResult]
 
+    def release(self) -> None:
+        """Lets go of what only the update needed."""
+        for rollout in self.rollouts:
+            if rollout.prefix is not None:
+                rollout.prefix.release()
+
 
 def count(batch: Batch, zeros: Tensor, grpo: GRPO, max_new_tokens: int, reduce: Reduce) -> tuple[StepCounts, Tensor]:
     """The counts of every (domain, objective) over all processes, and the sum of its rewards, [N, K].

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,6 +15,7 @@ from transformers.cache_utils import Cache
 
 from recap.kv_cache import can_rearrange, make_room
 from recap.packing import additive_mask, why_not_packed
+from recap.prefix import Prefix, prefill_with_graph
 from recap.scoring import same_log_probs
 from recap.slots import columns_of, cost, filled_slots, places_of, share_out, slot_mask, whole_groups
 from registry.backends.base import EncodedPrompts, LoadedModel
@@ -32,7 +34,8 @@ def decode(
     uniforms: Tensor | None,
     *,
     shared_prefix: bool = True,
-) -> tuple[Tensor, Tensor]:
+    keep_prefix: bool = False,
+) -> tuple[Tensor, Tensor, Prefix | None]:
     """Decodes G completions of each of P prompts.
 
     Args:
@@ -41,20 +44,34 @@ def decode(
         shared_prefix: one prefill per prompt, its keys and values shared by the group (`recap.slots`), finished completions
             leaving the batch; otherwise as if every completion had a prompt of its own. Both are compared at the first use
             with a model.
+        keep_prefix: whether the prefill keeps its graph for the loss.
 
-    Returns: token ids and mask, [P * G, up to T], padded on the right.
+    Returns: token ids and mask, [P * G, up to T], padded on the right; the prefix, where it was to be kept and could be.
     """
     settings = (max_new_tokens, temperature)
+    prefix = None
     if shared_prefix and (way := _way_to_share(loaded, prompts)):
-        ids, mask = _decode(loaded, prompts, group_size, *settings, uniforms, way)
+        if keep_prefix:
+            *prefilled, prefix = prefill_with_graph(loaded.model, prompts)
+        else:
+            prefilled = [*_prefill(loaded.model, prompts)]
+        ids, mask = _decode(loaded, prompts, prefilled, group_size, *settings, uniforms, way)
     else:
         parts = [
-            _decode(loaded, prompts, 1, *settings, None if uniforms is None else uniforms[g::group_size], None)
+            _decode(
+                loaded,
+                prompts,
+                _prefill(loaded.model, prompts),
+                1,
+                *settings,
+                None if uniforms is None else uniforms[g::group_size],
+                None,
+            )
             for g in range(group_size)
         ]
         ids, mask = (rearrange(torch.stack(part, dim=1), "p g t -> (p g) t") for part in zip(*parts, strict=True))
     length = int(mask.sum(1).max())
-    return ids[:, :length], mask[:, :length]
+    return ids[:, :length], mask[:, :length], prefix
 
 
 class _DecodeBatch:
@@ -146,14 +163,15 @@ class _DecodeBatch:
 def _decode(
     loaded: LoadedModel,
     prompts: EncodedPrompts,
+    prefilled: Sequence[Any],
     group_size: int,
     max_new_tokens: int,
     temperature: float,
     uniforms: Tensor | None,
     way: Way | None,
 ) -> tuple[Tensor, Tensor]:
-    """The loop; returns ids and mask, [P * G, T]."""
-    first, cache = _prefill(loaded.model, prompts)
+    """The loop, from the logits of the first tokens and the cache of the prompts; returns ids and mask, [P * G, T]."""
+    first, cache = prefilled
     device = first.device
     batch = _DecodeBatch(loaded.model, prompts, cache, group_size, max_new_tokens, way)
     logits = first.repeat_interleave(group_size, dim=0)  # [R * w, V]

@@ -13,6 +13,7 @@ from recap.advantages import Advantages
 from recap.domains import Domain
 from recap.grpo import GRPO
 from recap.objectives import NextTokenPrediction, Objective, ObjectiveScope, objective_name
+from recap.prefix import Prefix
 from recap.rollout import Prompt, Rollout, domain_indices
 from recap.verification import RewardTable
 from registry.backends.base import EncodedPrompts, LoadedModel
@@ -30,6 +31,7 @@ class ReinforcementBatch:
         applies: [P, G, K].
         domain_index: [P].
         sampler_log_probs: [P * G, T], as in `Rollout`.
+        prefix: of the prompts, where they need not be computed again.
     """
 
     encoded: EncodedPrompts
@@ -40,6 +42,7 @@ class ReinforcementBatch:
     applies: Tensor
     domain_index: Tensor
     sampler_log_probs: Tensor | None = None
+    prefix: Prefix | None = None
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,17 @@ def reinforcement_batch(
         skip: whether groups without a gradient may be left out, if `grpo` says so.
     """
     ids, mask, encoded = rollout.completion_ids, rollout.completion_mask, rollout.encoded
-    sampler = rollout.sampler_log_probs
+    sampler, prefix = rollout.sampler_log_probs, rollout.prefix
     loss_mask = grpo.loss_mask(mask, rollout.truncated)
     keep = torch.ones_like(table.domain_index, dtype=torch.bool)
     if skip and grpo.skip_zero_advantage:
         keep = groups_with_gradient(advantages, loss_mask)
     if not keep.any():
         return None
+    if prefix is not None and is_cheaper_whole(encoded.attention_mask, mask, keep):
+        keep = torch.ones_like(keep)
     if not keep.all():
+        prefix = None
         kept = [prompt for prompt, wanted in zip(rollout.prompts, keep.tolist(), strict=True) if wanted]
         encoded = loaded.encode([prompt.text for prompt in kept], [prompt.example for prompt in kept], ids.device)
         rows = keep.repeat_interleave(rollout.group_size)
@@ -126,7 +132,22 @@ def reinforcement_batch(
         combined = advantages.combined
         advantages = Advantages(advantages.per_objective[keep], None if combined is None else combined[keep])
     kept_rows = (table.applies[keep], table.domain_index[keep])
-    return ReinforcementBatch(encoded, ids, mask, loss_mask, advantages, *kept_rows, sampler)
+    return ReinforcementBatch(encoded, ids, mask, loss_mask, advantages, *kept_rows, sampler, prefix)
+
+
+def is_cheaper_whole(prompt_mask: Tensor, completion_mask: Tensor, keep: Tensor) -> bool:
+    """Whether all groups behind the prefix cost no more than the kept ones without it.
+
+    A backward costs two forwards; behind the prefix, prompts need no forward any more, but all of them a backward.
+
+    Args:
+        prompt_mask: [P, L].
+        completion_mask: [P * G, T].
+        keep: [P].
+    """
+    prompt = prompt_mask.sum(1)
+    completion = completion_mask.sum(1).view(len(prompt), -1).sum(1)
+    return bool((3 * completion + 2 * prompt).sum() <= (3 * (completion + prompt) * keep).sum())
 
 
 def groups_with_gradient(advantages: Advantages, loss_mask: Tensor) -> Tensor:

@@ -82,6 +82,39 @@ def pack(prompts: EncodedPrompts, completion_ids: Tensor, completion_mask: Tenso
     return PackedGroups(inputs, predictors)
 
 
+def pack_behind(
+    prompts: EncodedPrompts, completion_ids: Tensor, completion_mask: Tensor, *, additive: bool
+) -> PackedGroups:
+    """Packs the completions alone, for a forward whose cache holds the prompts.
+
+    Arguments as of `pack`. The attention mask is [P, 1, S, L + S]; `predictors` are indices into P * (1 + S) tokens: each
+    row begins with the last token of its prompt, which is in the cache.
+    """
+    num_prompts, device = len(prompts), completion_ids.device
+    group_size = completion_ids.shape[0] // num_prompts
+    steps = torch.arange(completion_ids.shape[1] - 1, device=device)
+    real = rearrange(completion_mask[:, 1:].bool(), "(p g) t -> p (g t)", p=num_prompts)
+    ids = rearrange(completion_ids[:, :-1], "(p g) t -> p (g t)", p=num_prompts)
+    owner = torch.arange(group_size, device=device).repeat_interleave(len(steps))
+    positions = prompts.next_position[:, None] + steps.repeat(group_size)
+    leading = prompts.position_ids.shape[:-2]
+
+    order = (~real).to(torch.int8).argsort(dim=1, stable=True)[:, : max(1, int(real.sum(1).max()))]
+    owner = owner[order]
+    own = (owner[:, :, None] == owner[:, None, :]).tril_()
+    prompt = prompts.attention_mask.bool()[:, None].expand(-1, own.shape[1], -1)
+    attends = torch.cat([prompt, own], dim=-1)[:, None]
+    inputs = {
+        "input_ids": ids.gather(1, order),
+        "attention_mask": additive_mask(attends) if additive else attends,
+        "position_ids": positions.gather(1, order).expand(*leading, *order.shape),
+    }
+    first = torch.zeros(len(completion_ids), 1, dtype=torch.long, device=device)
+    later = rearrange(real.cumsum(1), "p (g t) -> (p g) t", g=group_size)
+    row = repeat(torch.arange(num_prompts, device=device), "p -> (p g) 1", g=group_size)
+    return PackedGroups(inputs, torch.cat([first, later], dim=1) + row * (1 + order.shape[1]))
+
+
 def additive_mask(attends: Tensor) -> Tensor:
     """A boolean mask as what eager attention adds to its scores: 0 or about -inf."""
     return torch.zeros(attends.shape, device=attends.device).masked_fill_(~attends, torch.finfo(torch.float32).min)

@@ -63,7 +63,11 @@ class ReinforcementPass:
 
     def __call__(self) -> PassResult:
         item, grpo = self.item, self.grpo
-        scores = self.scorer(item.encoded, item.completion_ids, item.completion_mask, temperature=self.temperature)
+        scores = self.scorer(
+            item.encoded, item.completion_ids, item.completion_mask, temperature=self.temperature, prefix=item.prefix
+        )
+        if item.prefix is not None and torch.is_grad_enabled():
+            item.prefix.release()  # its graph is good for this one backward, and its weights for this one update
         if self.old_log_probs is None:
             self.old_log_probs = scores.log_probs.detach()
         if self.reference is not None and self._reference_log_probs is None:

@@ -15,6 +15,7 @@ from recap.decoding import decode
 from recap.domains import Domain
 from recap.generation import GenerationRequest, Generator
 from recap.generation.base import collate
+from recap.prefix import Prefix
 from registry.backends.base import EncodedPrompts, LoadedModel
 from registry.example import Example
 
@@ -74,6 +75,7 @@ class Rollout:
         truncated: [P * G], true where no end token came.
         sampler_log_probs: [P * G, T], natural logarithm, of each token in the distribution that it was sampled from, as the
             generator gave it; NaN where it did not know; None for our own decoder, whose log-probs are the model's.
+        prefix: the prompts as they were computed, for the loss of the first update; None where that was not asked for.
     """
 
     prompts: list[Prompt]
@@ -83,6 +85,7 @@ class Rollout:
     completions: list[str]
     truncated: Tensor
     sampler_log_probs: Tensor | None = None
+    prefix: Prefix | None = None
 
     @property
     def group_size(self) -> int:
@@ -121,6 +124,7 @@ def roll_out(
     seed: int = 0,
     step: int = 0,
     shared_prefix: bool = True,
+    keep_prefix: bool = False,
     generator: Generator | None = None,
 ) -> Rollout:
     """Samples G completions of each prompt; temperature 0 takes the likeliest token instead.
@@ -137,7 +141,7 @@ def roll_out(
         replace(prompt, example=replace(prompt.example, processed_size=size))
         for prompt, size in zip(prompts, encoded.processed_sizes, strict=True)
     ]
-    sampler_log_probs = None
+    sampler_log_probs, prefix = None, None
     if generator is not None:
         requests = generation_requests(prompts, encoded, seed, step)
         settings = {"group_size": group_size, "max_new_tokens": max_new_tokens}
@@ -149,11 +153,11 @@ def roll_out(
             drawn = [draw_uniforms(seed, step, example.id, group_size, max_new_tokens) for example in examples]
             uniforms = torch.from_numpy(np.concatenate(drawn)).to(device)
         sampled = (group_size, max_new_tokens, temperature, uniforms)
-        ids, mask = decode(loaded, encoded, *sampled, shared_prefix=shared_prefix)
+        ids, mask, prefix = decode(loaded, encoded, *sampled, shared_prefix=shared_prefix, keep_prefix=keep_prefix)
     lengths = mask.sum(1).tolist()
     texts = loaded.decode([row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)])
     ended = torch.isin(ids, torch.tensor(loaded.eos_token_ids, device=device)) & mask.bool()
-    return Rollout(list(prompts), encoded, ids, mask, texts, ~ended.any(1), sampler_log_probs)
+    return Rollout(list(prompts), encoded, ids, mask, texts, ~ended.any(1), sampler_log_probs, prefix)
 
 
 def generation_requests(

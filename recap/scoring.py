@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from recap.packing import pack, why_not_packed
+from recap.packing import pack, pack_behind, why_not_packed
+from recap.prefix import Prefix
 from registry.backends.base import EncodedPrompts
 
 logger = logging.getLogger(__name__)
@@ -24,12 +25,15 @@ PROBE_TOKENS = 16  # completion tokens per completion in the comparison at first
 @gin.configurable("scoring", module="recap")
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """How the loss's forward saves work. Neither setting changes what is computed.
+    """How the loss's forward saves work. No setting changes what is computed.
 
     Args:
         shared_prefix: whether the prompt of a group is computed once, its completions packed behind it. A model whose
             attention cannot do that is found at the first use and gets a forward per completion.
         chunk: completion tokens whose logits exist at the same time; backward computes them again. None: all of them.
+        reuse_prefill: whether the rollout's forward over the prompts, vision tower included, is that of the first update's loss
+            too, so that a prompt is computed once per step. Needs both of the above, one micro-batch a step
+            (`train.accumulation_steps` = 1) and a model that is not sharded; elsewhere prompts are computed again.
 
     Raises:
         ValueError: a chunk below 1.
@@ -37,6 +41,7 @@ class Scoring:
 
     shared_prefix: bool = True
     chunk: int | None = 256
+    reuse_prefill: bool = True
 
     def __post_init__(self) -> None:
         if self.chunk is not None and self.chunk < 1:
@@ -80,6 +85,7 @@ class Scorer(nn.Module):
         self.forbidden_token_ids = forbidden_token_ids
         self.settings = settings or Scoring()
         self._settled: Scoring | None = None  # the settings that the model was seen to stand
+        self._continues: bool | None = None  # whether it was seen to score behind a prefix
         self.agree: Callable[[bool], bool] = bool
         self.one_forward = False
 
@@ -90,6 +96,7 @@ class Scorer(nn.Module):
         completion_mask: Tensor,
         *,
         temperature: float = 1.0,
+        prefix: Prefix | None = None,
     ) -> Scores:
         """Scores G completions of each of P prompts.
 
@@ -98,20 +105,38 @@ class Scorer(nn.Module):
             completion_ids: [P * G, T], the completions of one prompt next to each other.
             completion_mask: [P * G, T], 1 for tokens of the completion (its end token included).
             temperature: of the sampling distribution.
+            prefix: the prompts as the same weights have computed them in the rollout; they are not computed again.
         """
+        arguments = (prompts, completion_ids, completion_mask, temperature)
         if self._settled is None:
             self._settled = self._settle(prompts, completion_ids)
-        return self._score(self._settled, prompts, completion_ids, completion_mask, temperature)
+        if prefix is not None and prefix.held and self.wants_prefix and self._can_continue(prefix, *arguments):
+            return self._score(self._settled, *arguments, prefix)
+        return self._score(self._settled, *arguments)
+
+    @property
+    def wants_prefix(self) -> bool:
+        """Whether a rollout should keep its prefix: unless the settings or the model cannot make use of it."""
+        settings = self._settled or self.settings
+        able = settings.reuse_prefill and settings.shared_prefix and settings.chunk is not None
+        return able and self._continues is not False
 
     def _score(
-        self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor, temperature: float
+        self,
+        settings: Scoring,
+        prompts: EncodedPrompts,
+        ids: Tensor,
+        mask: Tensor,
+        temperature: float,
+        prefix: Prefix | None = None,
     ) -> Scores:
         real = mask.bool()
-        states = (
-            self._packed(settings, prompts, ids, mask)
-            if settings.shared_prefix
-            else self._plain(settings, prompts, ids, mask)
-        )
+        if prefix is not None:
+            states = self._continued(prefix, prompts, ids, mask)
+        elif settings.shared_prefix:
+            states = self._packed(settings, prompts, ids, mask)
+        else:
+            states = self._plain(settings, prompts, ids, mask)
         head, chunk = nn.Identity(), max(1, len(states))  # the states are logits
         if settings.chunk is not None:
             head, chunk = self.model.get_output_embeddings(), settings.chunk
@@ -140,6 +165,35 @@ class Scorer(nn.Module):
         )
         states: Tensor = rearrange(output, "p s h -> (p s) h")
         return states.index_select(0, packed.predictors[mask.bool()])
+
+    def _continued(self, prefix: Prefix, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
+        """The same, [tokens, H], behind prompts that are in the cache."""
+        assert prefix.last is not None
+        attention = self.model.config.get_text_config()._attn_implementation
+        packed = pack_behind(prompts, ids, mask, additive=attention == "eager")
+        output = self.model.base_model(**packed.inputs, past_key_values=prefix.cache(), use_cache=True)
+        states = torch.cat([prefix.last[:, None], output.last_hidden_state], dim=1)
+        return rearrange(states, "p s h -> (p s) h").index_select(0, packed.predictors[mask.bool()])
+
+    @torch.no_grad()
+    def _can_continue(
+        self, prefix: Prefix, prompts: EncodedPrompts, ids: Tensor, mask: Tensor, temperature: float
+    ) -> bool:
+        """Whether scores behind a prefix are those of the whole rows; asked once."""
+        if self._continues is None:
+            assert self._settled is not None
+            arguments = (self._settled, prompts, ids, mask, temperature)
+            try:
+                difference = (self._score(*arguments, prefix).log_probs - self._score(*arguments).log_probs).abs()
+                self._continues = same_log_probs(self.model, difference)
+                reason = f"log-probs differ by up to {float(difference.max()):.2g}"
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # whatever a model raises at a cache and a mask together
+                self._continues, reason = False, f"{type(error).__name__}: {error}"
+            if not self._continues:
+                logger.warning("%s: prompts are computed again in the loss: %s", type(self.model).__name__, reason)
+        return self._continues
 
     def _plain(self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
         """The same without sharing: G forwards of prompt and completion, one row each."""
@@ -171,7 +225,7 @@ class Scorer(nn.Module):
         Compared are two completions per prompt, of which the second must not notice the first. However many there are,
         this takes one forward per candidate and one for the plain way, so that processes which shard a model stay in step.
         """
-        plain = Scoring(shared_prefix=False, chunk=None)
+        plain = replace(self.settings, shared_prefix=False, chunk=None)
         if self.settings == plain:
             return plain
         candidates = [self.settings, replace(self.settings, chunk=None), replace(self.settings, shared_prefix=False)]

@@ -122,6 +122,7 @@ class Trainer:
             self.reweight(self.signals(counts, self.measure_losses(batch, counts), rewards))
         weights = self.reweighting.weights
         losses, metrics, updated = self.optimize(self.passes(batch, counts, weights), counts, weights, rewards)
+        batch.release()
         signals = self.signals(counts, losses, rewards)
         if updated and not self.reweighting.same_step:
             self.reweight(signals)
@@ -194,11 +195,22 @@ class Trainer:
                     seed=self.experiment.seed,
                     step=self.step_number,
                     shared_prefix=sampling.shared_prefix,
+                    keep_prefix=self.keeps_prefix,
                     generator=sampling.generator,
                 )
                 pending.append(begin_verification(rollout, self.experiment.rewards))
         self.loaded.model.train()
         return pending
+
+    @property
+    def keeps_prefix(self) -> bool:
+        """Whether prompts computed in the rollout serve the loss too.
+
+        Not where the copy that samples is another than the one that is trained, nor with several micro-batches, whose
+        purpose is that the activations of one are in memory at a time.
+        """
+        scorer: Scorer = self.accelerator.unwrap_model(self.scorer)
+        return not self.sharded and self.experiment.accumulation_steps == 1 and scorer.wants_prefix
 
     def sync_generator(self) -> None:
         """Gives a generator of its own weights those of the last update, unless it has them."""

@@ -71,19 +71,37 @@ def plain_log_probs(
 @pytest.fixture
 def rollout(random_tiny: LoadedModel) -> Rollout:
     return roll_out(
-        random_tiny, prompts_of(mixed_examples()), group_size=GROUP, max_new_tokens=12, temperature=1.0, device=CPU
+        random_tiny,
+        prompts_of(mixed_examples()),
+        group_size=GROUP,
+        max_new_tokens=12,
+        temperature=1.0,
+        device=CPU,
+        keep_prefix=True,
     )
 
 
-SAVINGS = [Scoring(), Scoring(chunk=5), Scoring(chunk=None), Scoring(shared_prefix=False)]
+SAVINGS = [
+    Scoring(),
+    Scoring(chunk=5),
+    Scoring(chunk=5, reuse_prefill=False),
+    Scoring(chunk=None),
+    Scoring(shared_prefix=False),
+]
+
+
+def scored(scorer: Scorer, rollout: Rollout) -> torch.Tensor:
+    batch = (rollout.encoded, rollout.completion_ids, rollout.completion_mask)
+    log_probs: torch.Tensor = scorer(*batch, prefix=rollout.prefix).log_probs
+    assert scorer._continues is (True if scorer.wants_prefix else None)  # it did what is tested here
+    return log_probs
 
 
 @pytest.mark.parametrize("settings", SAVINGS, ids=str)
 def test_log_probs_equal_the_plain_forward(random_tiny: LoadedModel, rollout: Rollout, settings: Scoring) -> None:
     scorer = Scorer(random_tiny.model, random_tiny.forbidden_token_ids, settings)
-    found = scorer(rollout.encoded, rollout.completion_ids, rollout.completion_mask).log_probs
     plain = plain_log_probs(random_tiny, rollout.encoded, rollout.completion_ids, rollout.completion_mask)
-    torch.testing.assert_close(found, plain, atol=1e-4, rtol=0)
+    torch.testing.assert_close(scored(scorer, rollout), plain, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("settings", SAVINGS, ids=str)
@@ -98,7 +116,7 @@ def test_gradients_equal_those_of_the_plain_forward(
         (log_probs * weights).sum().backward()
         return {name: p.grad.clone() for name, p in random_tiny.model.named_parameters() if p.grad is not None}
 
-    found = gradient(scorer(rollout.encoded, rollout.completion_ids, rollout.completion_mask).log_probs)
+    found = gradient(scored(scorer, rollout))
     plain = gradient(plain_log_probs(random_tiny, rollout.encoded, rollout.completion_ids, rollout.completion_mask))
     random_tiny.model.zero_grad()
     assert found.keys() == plain.keys()
@@ -106,6 +124,21 @@ def test_gradients_equal_those_of_the_plain_forward(
     for name, expected in plain.items():
         error = (found[name] - expected).norm() / expected.norm().clamp(min=1e-3)
         assert error < 1e-3, f"{name}: {error}"
+
+
+def test_a_prefix_that_does_not_fit_is_found_and_left_out(
+    random_tiny: LoadedModel, rollout: Rollout, caplog: pytest.LogCaptureFixture
+) -> None:
+    scorer = Scorer(random_tiny.model, random_tiny.forbidden_token_ids)
+    batch = (rollout.encoded, rollout.completion_ids, rollout.completion_mask)
+    expected = scorer(*batch).log_probs
+    assert rollout.prefix is not None
+    keys, values = rollout.prefix.keys_values[0]
+    rollout.prefix.keys_values[0] = (keys, values.roll(1, dims=2))
+    found = scorer(*batch, prefix=rollout.prefix).log_probs
+    assert torch.equal(found, expected)
+    assert not scorer.wants_prefix
+    assert "prompts are computed again in the loss: log-probs differ" in caplog.text
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,14 +57,41 @@ def test_micro_batches_give_the_same_gradient(small: Small) -> None:
 
 
 def test_what_saves_work_changes_nothing(small: Small) -> None:
-    """A whole step, against one that computes every prompt for every completion and every logit at once."""
+    """Whole steps, against ones that compute every prompt for every completion and every logit at once."""
     plain = ("rollout.shared_prefix = False", "scoring.shared_prefix = False", "scoring.chunk = None")
     saving = Trainer(small("scoring.chunk = 7").experiment)
     naive = Trainer(small(*plain, "grpo.skip_zero_advantage = False").experiment)
-    ours, expected = saving.step(), naive.step()
-    assert [r.completions for r in ours.batch.rollouts] == [r.completions for r in expected.batch.rollouts]
-    for name in ("loss", "gradient_norm"):
-        assert ours.metrics[name] == pytest.approx(expected.metrics[name], rel=1e-3), name
+    for _ in range(2):
+        ours, expected = saving.step(), naive.step()
+        assert [r.completions for r in ours.batch.rollouts] == [r.completions for r in expected.batch.rollouts]
+        for name in ("loss", "gradient_norm"):
+            assert ours.metrics[name] == pytest.approx(expected.metrics[name], rel=1e-3), name
+
+
+class Hashed:
+    """A verifier that gives any two completions different rewards, so that every group has a gradient."""
+
+    def __call__(self, completion: str, example: Example) -> float:
+        return zlib.crc32(completion.encode()) % 1000 / 1000
+
+
+@pytest.mark.parametrize(
+    ("bindings", "runs"), [((), 1), (("scoring.reuse_prefill = False",), 2), (("grpo.iterations = 3",), 3)]
+)
+def test_a_step_sees_each_picture_once(small: Small, bindings: tuple[str, ...], runs: int) -> None:
+    """The vision tower runs in the rollout; in the loss only where the prefill is not used, and in later updates."""
+    domain = ("train.domains = [@counting/Domain()]", "train.mixture = @mixtures.uniform()")
+    trainer = Trainer(small(*domain, *bindings).experiment)
+    for objective in trainer.domains[0].objectives:
+        trainer.domains[0].objectives[objective] = Hashed()  # type: ignore[index]
+    trainer.step()  # compares at first use
+    calls = []
+    hook = trainer.loaded.model.base_model.visual.register_forward_hook(lambda *_: calls.append(1))
+    result = trainer.step()
+    hook.remove()
+    assert result.metrics["gradient_norm"] > 0
+    assert len(calls) == runs
+    assert not any(rollout.prefix and rollout.prefix.held for rollout in result.batch.rollouts)
 
 
 def test_weights_move_once_the_history_is_full_and_not_before(small: Small) -> None:
