@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+import recap.decoding
 from recap.domains import Domain
 from recap.experiment import Experiment
 from recap.optimization import AdamW
@@ -224,7 +225,7 @@ def run_recap(case: Case, channel: Connection) -> None:
         )
         trainer = Trainer(experiment)
         watch = Stopwatch()
-        time_prefill(watch, trainer.loaded.model)
+        watch.time(recap.decoding, "prefill_with_graph", "prefill")
         watch.time(trainer, "roll_out", "decode")
         watch.time(trainer, "verify", "verify")
         watch.time(trainer.scorer, "forward", "loss forward")
