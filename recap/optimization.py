@@ -52,6 +52,7 @@ class AdamW:
             betas=self.betas,
             eps=self.epsilon,
             weight_decay=self.weight_decay,
+            fused=True,
         )
         return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))
 

@@ -55,8 +55,11 @@ def main() -> None:
     sides = [options.only] if options.only else list(SIDES)
     print(machine())
     if options.sweep:
-        results = [measure(each, sides, options.steps) for each in sweep(case)]
-        print_sweep(results)
+        results = []
+        print(SWEEP_HEADER)
+        for each in sweep(case):
+            results.append(measure(each, sides, options.steps))
+            print_sweep_row(results[-1])
     else:
         results = [measure(case, sides, options.steps)]
         print_phases(results[0], rates(), options.peak_tflops)
@@ -132,15 +135,16 @@ def fastest(function: Any) -> float:
 def work(result: dict[str, Any]) -> dict[str, float]:
     """FLOPs of each phase when each token position is computed once: 2 per weight and token, twice that backward.
 
-    Without attention scores; logits at completion tokens only.
+    Without attention scores; logits at completion tokens only. The prompts' forward is the prefill; completions have two, as
+    their tokens are not known before they are sampled.
     """
     case = result["case"]
     completion_tokens = case["prompts"] * case["group_size"] * case["completion_tokens"]
     vision = 2 * result["vision_parameters"] * result["patches"]
     prompt = 2 * result["body_parameters"] * result["prompt_tokens"] + vision
     completions = 2 * (result["body_parameters"] + result["head_parameters"]) * completion_tokens
-    forward = prompt + completions
-    return {"prefill": prompt, "decode": completions, "loss forward": forward, "backward": 2 * forward}
+    backward = 2 * (prompt + completions)
+    return {"prefill": prompt, "decode": completions, "loss forward": completions, "backward": backward}
 
 
 def floors(result: dict[str, Any], rate: dict[str, float]) -> dict[str, float]:
@@ -186,17 +190,17 @@ def print_row(label: str, cells: list[str]) -> None:
     print(f"| {label} | {' | '.join(cells)} |")
 
 
-def print_sweep(results: list[dict[str, Any]]) -> None:
-    print(
-        "\n| group size | prompt tokens | recap, s | TRL, s | TRL / recap | memory, TRL / recap |\n|---|---|---|---|---|---|"
-    )
-    for result in results:
-        prompt = result.get("prompt_tokens", 0) // result["case"]["prompts"]
-        seconds = [f"{result[name]['seconds']:.2f}" if name in result else "" for name in SIDES]
-        ratios = (
-            [f"{ratio(result):.2f}", f"{memory_ratio(result):.2f}"] if all(n in result for n in SIDES) else ["", ""]
-        )
-        print(f"| {result['case']['group_size']} | {prompt} | {' | '.join([*seconds, *ratios])} |")
+SWEEP_HEADER = """
+| group size | prompt tokens | recap, s | TRL, s | TRL / recap | memory, TRL / recap |
+|---|---|---|---|---|---|"""
+
+
+def print_sweep_row(result: dict[str, Any]) -> None:
+    prompt = result.get("prompt_tokens", 0) // result["case"]["prompts"]
+    seconds = [f"{result[name]['seconds']:.2f}" if name in result else "" for name in SIDES]
+    both = all(name in result for name in SIDES)
+    ratios = [f"{ratio(result):.2f}", f"{memory_ratio(result):.2f}"] if both else ["", ""]
+    print(f"| {result['case']['group_size']} | {prompt} | {' | '.join([*seconds, *ratios])} |", flush=True)
 
 
 def ratio(result: dict[str, Any]) -> float:
