@@ -241,7 +241,8 @@ def test_a_frozen_copy_in_another_precision_keeps_its_buffers(random_tiny: Loade
 def encoded_with_completions(loaded: LoadedModel) -> tuple[Any, torch.Tensor, torch.Tensor]:
     encoded = loaded.encode(["1+1=?"], [Example(id="a", question="", answer="")], torch.device("cpu"))
     uniforms = torch.rand(2, 4, generator=torch.Generator().manual_seed(0))
-    return encoded, *decode(loaded, encoded, 2, 4, 1.0, uniforms)
+    ids, mask, _ = decode(loaded, encoded, 2, 4, 1.0, uniforms)
+    return encoded, ids, mask
 
 
 def test_processes_settle_for_what_all_of_them_can_do(

@@ -117,7 +117,7 @@ class FakeVLLM:
         else:
             uniforms = torch.rand(n, length, generator=torch.Generator().manual_seed(body["seed"]))
             drawn = uniforms if temperature > 0 else None
-            ids, mask = decode(self.loaded, encoded, n, length, temperature, drawn)
+            ids, mask, _ = decode(self.loaded, encoded, n, length, temperature, drawn)
         scores = self.scorer(encoded, ids, mask, temperature=temperature or 1.0)
         choices = []
         for row, log_probs, real in zip(ids, scores.log_probs, mask.bool(), strict=True):
