@@ -133,14 +133,14 @@ class _DecodeBatch:
         """Lets finished completions leave, where that saves enough.
 
         Args:
-            running: [R, w], which slots still decode.
+            running: [R, w], which slots still decode; never one that only repeats another.
 
         Returns: of the new slots, their places in the old ones, flat, [R' * w']; None where nothing changes.
         """
-        before, length = self.slots, int(self.prompts.attention_mask.shape[1])
-        left = before.completion[running & before.filled].tolist()
-        if self.way is None or len(left) >= 0.75 * running.numel():
+        if self.way is None or int(running.sum()) >= 0.75 * running.numel():
             return None
+        before, length = self.slots, int(self.prompts.attention_mask.shape[1])
+        left = before.completion[running].tolist()
         if self.way == "slots":
             rows = share_out(left, self.group_size, length, self.steps)
             present = cost(len(running), before.width, length, self.steps)

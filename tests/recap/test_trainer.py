@@ -9,12 +9,15 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import recap.trainer
 from recap.config import LoadedConfig
 from recap.trainer import Trainer
+from recap.verification import PendingRewards
 from registry.example import Example
 
 Small = Callable[..., LoadedConfig]
@@ -92,6 +95,23 @@ def test_a_step_sees_each_picture_once(small: Small, bindings: tuple[str, ...], 
     assert result.metrics["gradient_norm"] > 0
     assert len(calls) == runs
     assert not any(rollout.prefix and rollout.prefix.held for rollout in result.batch.rollouts)
+
+
+def test_a_micro_batch_is_judged_while_the_next_is_sampled(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, calls = Trainer(small("train.accumulation_steps = 2").experiment), []
+
+    def noted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return original(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr("recap.trainer.roll_out", noted("sample", recap.trainer.roll_out))
+    monkeypatch.setattr("recap.trainer.begin_verification", noted("begin", recap.trainer.begin_verification))
+    monkeypatch.setattr("recap.verification.PendingRewards.result", noted("result", PendingRewards.result))
+    trainer.step()
+    assert calls == ["sample", "begin", "sample", "begin", "result", "result"]
 
 
 def test_weights_move_once_the_history_is_full_and_not_before(small: Small) -> None:
