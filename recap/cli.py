@@ -51,9 +51,9 @@ def train(
 ) -> None:
     """Trains an experiment, or goes on with a run that was stopped or killed. On several GPUs: `accelerate launch -m recap
     train FILE`; on several CPU processes: `ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE`."""
-    from recap.config import load_config
-    from recap.launch import check_launch, free_run_directory, run_name, shared_run_directory
-    from recap.run_directory import started_with
+    from recap.experiment.config import load_config
+    from recap.runs.launch import check_launch, free_run_directory, run_name, shared_run_directory
+    from recap.runs.run_directory import started_with
 
     try:
         check_launch()
@@ -69,7 +69,7 @@ def train(
         _fail(error)
     if missing:
         _fail(ValueError("\n".join(missing)))
-    from recap.run import Run, TrainingStopped
+    from recap.runs.run import Run, TrainingStopped
 
     name = run_name(config.experiment, file)
     directory = output or shared_run_directory(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -102,9 +102,9 @@ def check(
     ] = None,
 ) -> None:
     """Validates an experiment in seconds, without loading a model, and shows what it would do."""
-    from recap.config import load_config
-    from recap.describe import experiment_table
-    from recap.layout import check_layout, layout_of_file, notes
+    from recap.experiment.config import load_config
+    from recap.experiment.describe import experiment_table
+    from recap.experiment.layout import check_layout, layout_of_file, notes
 
     try:
         config = load_config(file, bind, plugin)
@@ -135,12 +135,12 @@ def export(
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Writes the model of a checkpoint as a plain directory that `from_pretrained` loads, an adapter merged."""
-    from recap.config import load_config
-    from recap.run_directory import started_with
+    from recap.experiment.config import load_config
+    from recap.runs.run_directory import started_with
 
     try:
         experiment = load_config(*started_with(run, None, bind, plugin)).experiment
-        from recap.export import export_checkpoint
+        from recap.runs.export import export_checkpoint
 
         export_checkpoint(experiment, run, output, adapter_alone=adapter)
     except ValueError as error:
@@ -173,7 +173,7 @@ def describe(
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Shows one part: documentation, parameters with defaults, where it is defined; of a source also three examples."""
-    from recap.describe import describe_part
+    from recap.experiment.describe import describe_part
 
     _load_plugins(plugin)
     registry = _family(family)

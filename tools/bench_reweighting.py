@@ -11,8 +11,8 @@ import statistics
 import time
 from pathlib import Path
 
-from recap.config import load_config
-from recap.trainer import Trainer
+from recap.experiment.config import load_config
+from recap.learning.trainer import Trainer
 from registry import reweighting_policies
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "experiments" / "quickstart.gin"

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-import recap.decoding
-from recap.domains import Domain
-from recap.experiment import Experiment
-from recap.optimization import AdamW
-from recap.rewards import RewardWorkers
-from recap.rollout import Sampling
-from recap.trainer import Trainer
+import recap.model.decoding
+from recap.data.domains import Domain
+from recap.experiment.experiment import Experiment
+from recap.learning.trainer import Trainer
+from recap.optimization.adamw import AdamW
+from recap.rewards.workers import RewardWorkers
+from recap.sampling.rollout import Sampling
 from registry.backends.base import Backend, LoadedModel
 from registry.backends.smollm2 import SmolLM2
 from registry.backends.tiny_processor import IMAGE, VIDEO, VISION_END, VISION_START, TinyProcessor
@@ -225,7 +225,7 @@ def run_recap(case: Case, channel: Connection) -> None:
         )
         trainer = Trainer(experiment)
         watch = Stopwatch()
-        watch.time(recap.decoding, "prefill_with_graph", "prefill")
+        watch.time(recap.model.decoding, "prefill_with_graph", "prefill")
         watch.time(trainer, "roll_out", "decode")
         watch.time(trainer, "verify", "verify")
         watch.time(trainer.scorer, "forward", "loss forward")

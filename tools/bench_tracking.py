@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bench_sides import Stopwatch
 
-from recap.config import load_config
-from recap.run import Run
+from recap.experiment.config import load_config
+from recap.runs.run import Run
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "experiments" / "quickstart.gin"
 

@@ -7,8 +7,8 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from recap.config import load_config
-from recap.run import Run
+from recap.experiment.config import load_config
+from recap.runs.run import Run
 from registry.backends.tiny_qwen2_5_vl import SHIPPED_WEIGHTS
 
 RECIPE = Path(__file__).resolve().parent.parent / "experiments" / "pretrain_tiny.gin"

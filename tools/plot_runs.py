@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from mlflow import MlflowClient
 
-from recap.tracking import Tracking
+from recap.runs.tracking import Tracking
 
 Series = tuple[list[int], list[float]]
 

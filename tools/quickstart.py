@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from recap.config import load_config
-from recap.evaluation import CapabilityScore
-from recap.launch import run_name, shared_run_directory
-from recap.run import Run
+from recap.evaluation.capabilities import CapabilityScore
+from recap.experiment.config import load_config
+from recap.runs.launch import run_name, shared_run_directory
+from recap.runs.run import Run
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 Scores = dict[str, CapabilityScore]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from recap.config import LoadedConfig, load_config
-from recap.generation import GeneratorError
-from recap.trainer import Trainer
+from recap.experiment.config import LoadedConfig, load_config
+from recap.learning.trainer import Trainer
+from recap.sampling.generators import GeneratorError
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy
 

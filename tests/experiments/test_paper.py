@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from recap.config import load_config
-from recap.domains import Domain
-from recap.experiment import Experiment
-from recap.mixtures import Uniform
+from recap.data.domains import Domain
+from recap.data.mixtures import Uniform
+from recap.experiment.config import load_config
+from recap.experiment.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ROOT / "experiments" / "paper"

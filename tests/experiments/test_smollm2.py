@@ -11,8 +11,8 @@ import torch
 from mlflow import MlflowClient
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from recap.config import load_config
-from recap.run import Run
+from recap.experiment.config import load_config
+from recap.runs.run import Run
 from registry.backends.smollm2 import SmolLM2
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import gin
 import pytest
 import torch
 
-from recap.config import LoadedConfig, load_config
+from recap.experiment.config import LoadedConfig, load_config
 from registry.backends.base import LoadedModel
 from registry.backends.tiny_qwen2_5_vl import TinyQwen2_5_VL
 

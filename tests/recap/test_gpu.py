@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from recap.config import LoadedConfig
-from recap.trainer import Trainer
+from recap.experiment.config import LoadedConfig
+from recap.learning.trainer import Trainer
 
 
 @pytest.mark.gpu

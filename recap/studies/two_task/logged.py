@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from recap.runs.tracking import Tracker, Tracking, environment, source_tags
 from recap.studies.two_task.measures import Interval
 from recap.studies.two_task.problem import STARTS
 from recap.studies.two_task.study import Outcome, Settings
 from recap.studies.two_task.tables import MEASURES, pooled
-from recap.tracking import Tracker, Tracking, environment, source_tags
 
 EXPERIMENT = "recap two-task study"
 

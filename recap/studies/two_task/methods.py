@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 
-from recap.gradients import AGGREGATORS, build_aggregator
+from recap.optimization.gradients import AGGREGATORS, build_aggregator
 from recap.studies.two_task.problem import TASKS, Array
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy

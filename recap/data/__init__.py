@@ -1,0 +1,1 @@
+"""What is drawn: domains, their objectives, their shares of a step, their prompts."""

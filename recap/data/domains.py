@@ -1,0 +1,91 @@
+"""`Domain`: a replay source, its prompt template and the objectives that its examples serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gin
+
+from recap.data.objectives import NextTokenPrediction
+from registry.example import Example
+from registry.replay.base import ReplaySource
+from registry.verifiers.base import Judge
+
+
+def scope_name(kind: str) -> str:
+    """The innermost gin scope, which names a domain or a capability: ``@grounding/Domain()`` -> ``grounding``.
+
+    Raises:
+        ValueError: no scope and so no name.
+    """
+    scopes = gin.config.current_scope()
+    if not scopes:
+        raise ValueError(f"a {kind} needs a name: write @grounding/{kind}(), or bind {kind}.name")
+    return str(scopes[-1])
+
+
+@gin.configurable("Domain", module="recap")
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """Examples of one kind, how they are asked, and what they are trained on.
+
+    Args:
+        source: where the examples come from.
+        objectives: objective name -> verifier (trained by reinforcement) or `@next_token_prediction()` (trained on the
+            reference). Domains that use one name share that objective, unless the scope is per domain.
+        prompt: the template around ``{question}``.
+        name: the gin scope, unless given.
+
+    Raises:
+        ValueError: no objectives, a prompt without ``{question}``, or something that is no verifier.
+    """
+
+    source: ReplaySource
+    objectives: Mapping[str, Judge | NextTokenPrediction]
+    prompt: str = "{question}"
+    name: str = field(default_factory=lambda: scope_name("Domain"))
+
+    def __post_init__(self) -> None:
+        if not self.objectives:
+            raise ValueError(
+                f"{self.name}/Domain.objectives is empty: name at least one verifier or next_token_prediction"
+            )
+        for name, objective in self.objectives.items():
+            if not callable(objective) and not isinstance(objective, NextTokenPrediction):
+                raise ValueError(
+                    f"{self.name}/Domain.objectives[{name!r}] is {objective!r}: write a verifier such as @verifiers.iou(),"
+                    " or @next_token_prediction()"
+                )
+            if isinstance(objective, type):
+                raise ValueError(
+                    f"{self.name}/Domain.objectives[{name!r}] is the class {objective.__name__}: it lacks its parentheses,"
+                    " write @verifiers.name()"
+                )
+        check_prompt(self.prompt, f"{self.name}/Domain.prompt")
+
+    @property
+    def verifiers(self) -> dict[str, Judge]:
+        return {name: judge for name, judge in self.objectives.items() if not isinstance(judge, NextTokenPrediction)}
+
+    @property
+    def supervised(self) -> dict[str, NextTokenPrediction]:
+        return {name: loss for name, loss in self.objectives.items() if isinstance(loss, NextTokenPrediction)}
+
+    def render(self, example: Example) -> str:
+        return render_prompt(self.prompt, example)
+
+
+def check_prompt(prompt: str, binding: str) -> None:
+    if "{question}" not in prompt:
+        raise ValueError(f"{binding} must contain {{question}}, the place of the example's question; it is {prompt!r}")
+
+
+def render_prompt(template: str, example: Example) -> str:
+    return template.replace("{question}", example.question)  # not str.format: a question may hold braces
+
+
+def describe(value: Any) -> str:
+    """Short name of a part, for tables: the class of an object, the name of a function."""
+    return str(getattr(value, "__name__", type(value).__name__))

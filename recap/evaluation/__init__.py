@@ -1,0 +1,1 @@
+"""What a model can do: capabilities, on held-out examples."""

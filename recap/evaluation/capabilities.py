@@ -1,0 +1,142 @@
+"""Capabilities: evaluated skills, measured before, during and after training on held-out examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import gin
+import torch
+
+from recap.data.domains import Domain, check_prompt, scope_name
+from recap.data.objectives import NextTokenPrediction
+from recap.rewards.workers import RewardWorkers, ScoreRequest
+from recap.sampling.generators import Generator
+from recap.sampling.rollout import Prompt, roll_out
+from registry.backends.base import LoadedModel
+from registry.replay.base import ReplaySource
+from registry.verifiers.base import Judge
+from registry.verifiers.tags import answer_text
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@gin.configurable("Capability", module="recap")
+@dataclass(frozen=True, kw_only=True)
+class Capability:
+    """One evaluated skill: held-out examples, asked greedily and judged by a verifier.
+
+    Args:
+        source: held-out examples; those at positions 0 to `examples` - 1 are used, the same at every evaluation.
+        verifier: what judges a completion; the score is its mean.
+        prompt: the template around ``{question}``.
+        examples: how many.
+        max_new_tokens: a completion longer than this is cut off.
+        batch_size: prompts per process that are answered together.
+        name: the gin scope, unless given.
+    """
+
+    source: ReplaySource
+    verifier: Judge
+    prompt: str = "{question}"
+    examples: int = 256
+    max_new_tokens: int = 512
+    batch_size: int = 64
+    name: str = field(default_factory=lambda: scope_name("Capability"))
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt, f"{self.name}/Capability.prompt")
+        if self.examples < 1:
+            raise ValueError(f"{self.name}/Capability.examples must be at least 1; it is {self.examples}")
+
+
+@dataclass(frozen=True)
+class CapabilityScore:
+    """What a capability measured.
+
+    Attributes:
+        score: mean of the verifier, in [0, 1].
+        standard_error: of that mean over the examples.
+        formatted: share of completions with an answer in `<answer>` tags: failing to answer in the format is not failing
+            to know.
+        examples: how many were judged; fewer than asked for where some were malformed.
+    """
+
+    score: float
+    standard_error: float
+    formatted: float
+    examples: int
+
+
+def evaluate(
+    loaded: LoadedModel,
+    capabilities: Sequence[Capability],
+    workers: RewardWorkers,
+    accelerator: Accelerator,
+    generator: Generator | None = None,
+) -> dict[str, CapabilityScore]:
+    """Every capability's score, over all processes; the model's mode is restored.
+
+    Args:
+        generator: who answers, with the weights that it was given last; None: our own decoder.
+    """
+    was_training = loaded.model.training
+    loaded.model.eval()
+    try:
+        return {
+            capability.name: _evaluate_one(loaded, capability, workers, accelerator, generator)
+            for capability in capabilities
+        }
+    finally:
+        loaded.model.train(was_training)
+
+
+def _evaluate_one(
+    loaded: LoadedModel,
+    capability: Capability,
+    workers: RewardWorkers,
+    accelerator: Accelerator,
+    generator: Generator | None,
+) -> CapabilityScore:
+    source = capability.source
+    source.position = 0
+    examples = source.take(capability.examples, accelerator.process_index, accelerator.num_processes)
+    # A domain for the prompt's sake only: what judges here is the capability's own verifier.
+    domain = Domain(
+        name=capability.name, source=source, prompt=capability.prompt, objectives={"": NextTokenPrediction()}
+    )
+    prompts = [Prompt(domain, example, domain.render(example)) for example in examples]
+    requests: list[ScoreRequest] = []
+    for start in range(0, len(prompts), capability.batch_size):
+        rollout = roll_out(
+            loaded,
+            prompts[start : start + capability.batch_size],
+            group_size=1,
+            max_new_tokens=capability.max_new_tokens,
+            temperature=0.0,
+            device=accelerator.device,
+            generator=generator,
+        )
+        requests += [
+            ScoreRequest(capability.verifier, completion, prompt.example)
+            for completion, prompt in zip(rollout.completions, rollout.prompts, strict=True)
+        ]
+    scores = [score for score in workers.score(requests).rewards if score is not None]
+    formatted = sum(answer_text(request.completion) is not None for request in requests)
+    sums = torch.tensor(
+        [len(scores), sum(scores), sum(score * score for score in scores), formatted, len(requests)],
+        dtype=torch.float64 if accelerator.device.type != "mps" else torch.float32,
+        device=accelerator.device,
+    )
+    count, total, squares, in_format, asked = accelerator.reduce(sums).tolist()
+    mean = total / count if count else math.nan
+    variance = max(0.0, squares / count - mean * mean) if count else math.nan
+    return CapabilityScore(
+        score=mean,
+        standard_error=math.sqrt(variance / count) if count else math.nan,
+        formatted=in_format / asked if asked else math.nan,
+        examples=int(count),
+    )

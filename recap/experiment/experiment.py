@@ -1,0 +1,212 @@
+"""`Experiment`: everything a gin file says about a run, validated before any model is loaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, get_args
+
+import gin
+
+from recap.data.domains import Domain, describe
+from recap.data.mixtures import Mixture, Uniform
+from recap.data.objectives import Objective, ObjectiveScope, collect_objectives
+from recap.evaluation.capabilities import Capability
+from recap.learning.advantages import WeightsActOn
+from recap.model.adapters import LoRA, trained_share
+from recap.model.scoring import Scoring
+from recap.optimization.adamw import AdamW
+from recap.optimization.gradients import AGGREGATORS
+from recap.optimization.grpo import GRPO
+from recap.rewards.workers import RewardWorkers
+from recap.runs.checkpoint import Checkpoints
+from recap.runs.tracking import Tracking
+from recap.sampling.rollout import Sampling
+from registry.backends.base import Backend, LoadedModel
+from registry.core import near_matches
+from registry.replay.base import MissingData
+from registry.reweighting.base import ReweightingPolicy, SignalKind
+
+BuildPolicy = Callable[[Mapping[str, SignalKind]], ReweightingPolicy]
+
+
+@gin.configurable("train", module="recap")
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A training run.
+
+    Args:
+        model: a backend, e.g. `@backends.tiny_qwen2_5_vl()`.
+        domains: what is trained on.
+        steps: batches of rollouts, each followed by `grpo.iterations` optimizer updates (by default one).
+        adapter: None: all weights of the model are trained; or `@lora()` (`experiments/adapters/lora.gin`).
+        reweighting: a policy without parentheses, e.g. `@reweighting.recap`; it is built with the objectives.
+        mixture: how many prompts of a step each domain gets.
+        prompts_per_step: over all domains and processes.
+        accumulation_steps: micro-batches that a process splits its prompts into.
+        objective_scope: 'shared': domains that use one objective name share it; 'per_domain': each has its own.
+        weights_act_on: 'loss', 'advantage', 'normalized_advantage' (GDPO) or 'reward', for objectives trained by
+            reinforcement; see `recap.learning.advantages`.
+        gradient_method: how the gradients of the objectives, λ_k ∇L_k, become one: None: their mean, as in the paper; or a
+            method of TorchJD by name, e.g. 'upgrad', 'pcgrad', 'mgda', for a backward pass per objective. All trained
+            parameters must be on every process.
+        signal: what those report to the policy: 'reward', 'shortfall' or 'loss'; next-token prediction reports its loss.
+        capabilities: what is evaluated on held-out examples.
+        evaluate_every: steps between evaluations; None: only before and after.
+        max_skipped_steps: the run stops after this many steps in a row with a loss, gradient or reward that is not finite.
+        mixed_precision: 'no' or 'bf16'.
+        seed: of rollouts and of whatever the model draws at random; sources have seeds of their own.
+
+    Raises:
+        ValueError: settings that cannot work, each named by its binding.
+    """
+
+    model: Backend
+    domains: Sequence[Domain]
+    steps: int
+    reweighting: BuildPolicy
+    adapter: LoRA | None = None
+    mixture: Mixture = field(default_factory=Uniform)
+    prompts_per_step: int = 16
+    accumulation_steps: int = 1
+    objective_scope: ObjectiveScope = "shared"
+    weights_act_on: WeightsActOn = "loss"
+    gradient_method: str | None = None
+    signal: SignalKind = "reward"
+    rollout: Sampling = field(default_factory=Sampling)
+    scoring: Scoring = field(default_factory=Scoring)
+    grpo: GRPO = field(default_factory=GRPO)
+    optimizer: AdamW = field(default_factory=AdamW)
+    rewards: RewardWorkers = field(default_factory=RewardWorkers)
+    capabilities: Sequence[Capability] = ()
+    evaluate_every: int | None = None
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    tracking: Tracking = field(default_factory=Tracking)
+    max_skipped_steps: int = 5
+    mixed_precision: Literal["no", "bf16"] = "no"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.domains:
+            raise ValueError("train.domains is empty: name at least one domain, e.g. [@counting/Domain()]")
+        for kind, parts in (("domains", self.domains), ("capabilities", self.capabilities)):
+            twice = [name for name, count in Counter(part.name for part in parts).items() if count > 1]
+            if twice:
+                raise ValueError(f"train.{kind} names {', '.join(twice)} more than once")
+        for name in ("steps", "prompts_per_step", "accumulation_steps", "max_skipped_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be at least 1; it is {getattr(self, name)}")
+        if self.evaluate_every is not None and self.evaluate_every < 1:
+            raise ValueError(f"train.evaluate_every must be at least 1, or None; it is {self.evaluate_every}")
+        choices = {
+            "objective_scope": ("shared", "per_domain"),
+            "weights_act_on": get_args(WeightsActOn),
+            "signal": ("reward", "shortfall", "loss"),
+            "mixed_precision": ("no", "bf16"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"train.{name} must be one of {', '.join(allowed)}; it is {getattr(self, name)!r}")
+        if self.gradient_method is not None and self.gradient_method not in AGGREGATORS:
+            near = near_matches(self.gradient_method, AGGREGATORS)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(AGGREGATORS)}"
+            raise ValueError(f"train.gradient_method is {self.gradient_method!r}; {hint}")
+        if isinstance(self.reweighting, ReweightingPolicy):
+            raise ValueError("train.reweighting takes the policy without parentheses: @reweighting.recap")
+        policy = self.build_reweighting()
+        if (self.gradient_method or policy.needs_gradient_norms) and self.weights_act_on != "loss":
+            asks = (
+                f"train.gradient_method = {self.gradient_method!r}" if self.gradient_method else describe(type(policy))
+            )
+            raise ValueError(
+                f"{asks} needs the gradient of every objective by itself: train.weights_act_on must be 'loss';"
+                f" it is {self.weights_act_on!r}"
+            )
+
+        if self.adapter is not None and not isinstance(self.adapter, LoRA):
+            raise ValueError("train.adapter takes the adapter with parentheses: @lora()")
+        reinforced = [objective.name for objective in self.objectives if not objective.supervised]
+        if self.adapter is not None and self.adapter.dropout and reinforced:
+            raise ValueError(
+                f"lora.dropout = {self.adapter.dropout} with {', '.join(reinforced)} trained by reinforcement: completions"
+                " are sampled without dropout, and the importance ratio would not know; set it to 0"
+            )
+
+    @cached_property
+    def objectives(self) -> list[Objective]:
+        """k = 1..K."""
+        return collect_objectives(self.domains, self.objective_scope)
+
+    def build_reweighting(self) -> ReweightingPolicy:
+        """A fresh policy for the experiment's objectives."""
+        kinds: dict[str, SignalKind] = {
+            objective.name: "loss" if objective.supervised else self.signal for objective in self.objectives
+        }
+        return self.reweighting(kinds)
+
+    def load_model(self) -> LoadedModel:
+        """The model, on the CPU, with its adapter where there is one; the same on every process.
+
+        Raises:
+            ValueError: the model or the adapter's package cannot be had, or the adapter does not fit the model.
+        """
+        if self.adapter is None:
+            return self.model.load()
+        self.adapter.check()  # before minutes of loading
+        loaded = self.model.load()
+        self.adapter.attach(loaded.model, self.seed)
+        loaded.description += f" with {self.adapter} ({trained_share(loaded.model)})"
+        return loaded
+
+    def parameters(self) -> dict[str, str]:
+        """The settings that runs are compared by, flat, for MLflow."""
+        policy = self.build_reweighting()
+        flat = {
+            "reweighting": describe(type(policy)),
+            "domains": ", ".join(domain.name for domain in self.domains),
+            "objectives": ", ".join(objective.name for objective in self.objectives),
+            "mixture": describe(self.mixture),
+            "adapter": str(self.adapter),
+        }
+        for name in (
+            "steps",
+            "prompts_per_step",
+            "accumulation_steps",
+            "objective_scope",
+            "weights_act_on",
+            "gradient_method",
+            "signal",
+            "mixed_precision",
+            "seed",
+        ):
+            flat[name] = getattr(self, name)
+        parts = ("rollout", "scoring", "grpo", "optimizer", *(["adapter"] if self.adapter else []))
+        for name in parts:
+            flat |= {f"{name}.{key}": value for key, value in vars(getattr(self, name)).items()}
+        return {name: str(value) for name, value in flat.items()}
+
+    def check(self) -> list[str]:
+        """Finds what is wrong without loading model or data; returns what is merely not on this machine.
+
+        Raises:
+            ValueError: what cannot work anywhere, named by its binding.
+        """
+        missing = []
+        self.model.check()
+        if self.adapter is not None:
+            self.adapter.check()
+        if self.rollout.generator is not None:
+            self.rollout.generator.check()
+        self.mixture.allocate(self.domains, self.prompts_per_step, 0)
+        parts: list[Domain | Capability] = [*self.domains, *self.capabilities]
+        for part in parts:
+            where = f"{part.name}/{type(part).__name__}.source"
+            try:
+                part.source.check()
+            except MissingData as error:
+                missing.append(f"{where}: {error}")
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+        return missing

@@ -1,0 +1,156 @@
+"""What one forward works on, as tensors: groups with their advantages, or supervised targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from recap.data.domains import Domain
+from recap.data.objectives import NextTokenPrediction, Objective, ObjectiveScope, objective_name
+from recap.learning.advantages import Advantages
+from recap.model.prefix import Prefix
+from recap.optimization.grpo import GRPO
+from recap.rewards.verification import RewardTable
+from recap.sampling.rollout import Prompt, Rollout, domain_indices
+from registry.backends.base import EncodedPrompts, LoadedModel
+
+
+@dataclass(frozen=True)
+class ReinforcementBatch:
+    """Those P groups of a rollout that are trained on, with their advantages.
+
+    Attributes:
+        encoded: the prompts.
+        completion_ids, completion_mask: [P * G, T].
+        loss_mask: [P * G, T], the tokens that the loss is over.
+        advantages: of the P groups.
+        applies: [P, G, K].
+        domain_index: [P].
+        sampler_log_probs: [P * G, T], as in `Rollout`.
+        prefix: of the prompts, where they need not be computed again.
+    """
+
+    encoded: EncodedPrompts
+    completion_ids: Tensor
+    completion_mask: Tensor
+    loss_mask: Tensor
+    advantages: Advantages
+    applies: Tensor
+    domain_index: Tensor
+    sampler_log_probs: Tensor | None = None
+    prefix: Prefix | None = None
+
+
+@dataclass(frozen=True)
+class SupervisedBatch:
+    """P prompts with the completion to imitate.
+
+    Attributes:
+        encoded: the prompts.
+        target_ids, mask: [P, T], padded on the right.
+        applies: [P, K], 1 for the supervised objectives of each example's domain.
+        predictions: P times k -> the kind of next-token prediction.
+        domain_index: [P].
+    """
+
+    encoded: EncodedPrompts
+    target_ids: Tensor
+    mask: Tensor
+    applies: Tensor
+    predictions: list[dict[int, NextTokenPrediction]]
+    domain_index: Tensor
+
+    def gradient_scale(self, log_probs: Tensor) -> Tensor:
+        """What the gradient of each target token is multiplied by, for each objective: [P, T] -> [P, T, K]."""
+        scale = log_probs.new_ones(*log_probs.shape, self.applies.shape[1])
+        for p, (predictions, real) in enumerate(zip(self.predictions, self.mask.bool(), strict=True)):
+            for k, prediction in predictions.items():
+                scale[p, real, k] = prediction.gradient_scale(log_probs[p, real].detach())
+        return scale
+
+
+def supervised_batch(
+    loaded: LoadedModel,
+    prompts: Sequence[Prompt],
+    domains: Sequence[Domain],
+    objectives: Sequence[Objective],
+    scope: ObjectiveScope,
+    device: torch.device,
+) -> SupervisedBatch:
+    """Prompts and targets of next-token prediction."""
+    encoded = loaded.encode([prompt.text for prompt in prompts], [prompt.example for prompt in prompts], device)
+    targets = loaded.encode_completions([prompt.example.supervised_target for prompt in prompts])
+    length = max(map(len, targets))
+    ids = torch.tensor([target + [loaded.pad_token_id] * (length - len(target)) for target in targets], device=device)
+    mask = torch.tensor([[1] * len(target) + [0] * (length - len(target)) for target in targets], device=device)
+    columns = {objective.name: k for k, objective in enumerate(objectives)}
+    predictions = [
+        {
+            columns[objective_name(prompt.domain.name, local, scope)]: prediction
+            for local, prediction in prompt.domain.supervised.items()
+        }
+        for prompt in prompts
+    ]
+    applies = torch.zeros(len(prompts), len(objectives))
+    for p, own in enumerate(predictions):
+        applies[p, list(own)] = 1
+    return SupervisedBatch(
+        encoded, ids, mask, applies.to(device), predictions, domain_indices(prompts, domains, device)
+    )
+
+
+def reinforcement_batch(
+    loaded: LoadedModel, rollout: Rollout, table: RewardTable, advantages: Advantages, grpo: GRPO, *, skip: bool
+) -> ReinforcementBatch | None:
+    """What a forward works on; None where no group is worth one.
+
+    Args:
+        skip: whether groups without a gradient may be left out, if `grpo` says so.
+    """
+    ids, mask, encoded = rollout.completion_ids, rollout.completion_mask, rollout.encoded
+    sampler, prefix = rollout.sampler_log_probs, rollout.prefix
+    loss_mask = grpo.loss_mask(mask, rollout.truncated)
+    keep = torch.ones_like(table.domain_index, dtype=torch.bool)
+    if skip and grpo.skip_zero_advantage:
+        keep = groups_with_gradient(advantages, loss_mask)
+    if not keep.any():
+        return None
+    if prefix is not None and is_cheaper_whole(encoded.attention_mask, mask, keep):
+        keep = torch.ones_like(keep)
+    if not keep.all():
+        prefix = None
+        kept = [prompt for prompt, wanted in zip(rollout.prompts, keep.tolist(), strict=True) if wanted]
+        encoded = loaded.encode([prompt.text for prompt in kept], [prompt.example for prompt in kept], ids.device)
+        rows = keep.repeat_interleave(rollout.group_size)
+        length = int(mask[rows].sum(1).max())
+        ids, mask, loss_mask = (part[rows, :length] for part in (ids, mask, loss_mask))
+        sampler = None if sampler is None else sampler[rows, :length]
+        combined = advantages.combined
+        advantages = Advantages(advantages.per_objective[keep], None if combined is None else combined[keep])
+    kept_rows = (table.applies[keep], table.domain_index[keep])
+    return ReinforcementBatch(encoded, ids, mask, loss_mask, advantages, *kept_rows, sampler, prefix)
+
+
+def is_cheaper_whole(prompt_mask: Tensor, completion_mask: Tensor, keep: Tensor) -> bool:
+    """Whether all groups behind the prefix cost no more than the kept ones without it.
+
+    A backward costs two forwards; behind the prefix, prompts need no forward any more, but all of them a backward.
+
+    Args:
+        prompt_mask: [P, L].
+        completion_mask: [P * G, T].
+        keep: [P].
+    """
+    prompt = prompt_mask.sum(1)
+    completion = completion_mask.sum(1).view(len(prompt), -1).sum(1)
+    return bool((3 * completion + 2 * prompt).sum() <= (3 * (completion + prompt) * keep).sum())
+
+
+def groups_with_gradient(advantages: Advantages, loss_mask: Tensor) -> Tensor:
+    """[P], false where no completion has both an advantage and a token in the loss: such a group has no gradient."""
+    counted = rearrange(loss_mask.any(1), "(p g) -> p g", g=advantages.per_objective.shape[1])
+    return (advantages.nonzero & counted).any(1)

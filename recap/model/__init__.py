@@ -1,0 +1,1 @@
+"""The model's forward: scoring and decoding, a prompt computed once; adapters and weights."""

@@ -1,0 +1,1 @@
+"""Shards and copies of a model on several processes."""

@@ -1,0 +1,49 @@
+"""A plain copy of the trained model on every process, for sampling where Accelerate has sharded the model itself."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+
+from recap.model.scoring import Scorer
+from recap.model.weights import whole
+from registry.backends.base import LoadedModel
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def frozen_copy(module: Module, device: torch.device, dtype: torch.dtype | None = None) -> Module:
+    """A copy to evaluate only, on `device`, its parameters in `dtype`; None: in their own.
+
+    Buffers stay as they are: rotary frequencies in bf16 would misplace the tokens of long prompts.
+    """
+    twin = copy.deepcopy(module).eval().requires_grad_(False)
+    if dtype is not None:
+        for parameter in twin.parameters():
+            parameter.data = parameter.data.to(dtype)
+    return twin.to(device)
+
+
+def replica_of(loaded: LoadedModel, device: torch.device, dtype: torch.dtype | None) -> LoadedModel:
+    """The same model, processor and special tokens, with weights of its own."""
+    return replace(loaded, model=frozen_copy(loaded.model, device, dtype))
+
+
+@torch.no_grad()
+def refresh(twin: nn.Module, scorer: nn.Module) -> None:
+    """Copies the weights of a scorer's model into a replica; to be called on all processes together.
+
+    Parameters are gathered one by one, so that a process never holds more than its replica and a single parameter.
+    """
+    assert isinstance(scorer, Scorer)
+    for module in scorer.modules():  # what a forward without backward has left gathered is no shard
+        if isinstance(module, FSDPModule):
+            module.reshard()
+    own = twin.state_dict(keep_vars=True)
+    for name, tensor in scorer.model.state_dict(keep_vars=True).items():  # an adapter stays one: nothing is merged
+        own[name].copy_(whole(tensor))

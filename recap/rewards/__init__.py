@@ -1,0 +1,1 @@
+"""How completions are judged: verifiers at work, in processes that can be killed."""

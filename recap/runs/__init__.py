@@ -1,0 +1,1 @@
+"""What surrounds the steps: a run from start to end, its directory, checkpoints, record and model."""

@@ -1,0 +1,273 @@
+"""A run: the steps of a trainer, with evaluations, checkpoints, an MLflow record and a way to stop."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recap.evaluation.capabilities import CapabilityScore, evaluate
+from recap.experiment.experiment import Experiment
+from recap.experiment.layout import live_layout, notes
+from recap.learning.trainer import Batch, StepResult, Trainer
+from recap.runs.checkpoint import clean_up, latest_checkpoint, load_checkpoint
+from recap.runs.export import export_run
+from recap.runs.interrupts import Interrupts
+from recap.runs.progress import TrainingProgress
+from recap.runs.run_directory import Command, RunRecord, changes, read_record, run_directory
+from recap.runs.tracking import Tracker
+
+
+class TrainingStopped(RuntimeError):
+    """The run could not go on; a checkpoint was written."""
+
+
+class Run:
+    """Trains an experiment from start to end.
+
+    Args:
+        experiment: validated settings.
+        directory: for checkpoints and the trained model; of the run to go on with, where `resume` is true.
+        name: shown in MLflow.
+        operative_config: the gin configuration as text, logged with the run.
+        command: what loaded the experiment; kept in the directory, so that `--resume` needs nothing else.
+        resume: the run directory, or the checkpoint, to go on from, in the same MLflow run; a run that was killed before its
+            first checkpoint starts over.
+
+    Raises:
+        ValueError: there is no such run.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        directory: Path,
+        *,
+        name: str = "run",
+        operative_config: str = "",
+        command: Command | None = None,
+        resume: Path | None = None,
+    ) -> None:
+        self.experiment = experiment
+        self.directory = run_directory(resume) if resume else directory
+        record = read_record(self.directory) if resume else None  # before the model is loaded
+        self.trainer = Trainer(experiment)
+        self.accelerator = self.trainer.accelerator
+        self.scores: dict[int, dict[str, CapabilityScore]] = {}
+        self.skipped_in_a_row = 0
+        self.notices: list[str] = []  # said when the run starts
+        if resume is not None:
+            self._restore(resume, operative_config)
+        self.tracker = Tracker(
+            experiment.tracking,
+            name,
+            run_id=record.mlflow_run_id if record else None,
+            step=self.trainer.step_number,
+            enabled=self.accelerator.is_main_process,
+        )
+        if record is None and self.accelerator.is_main_process:
+            RunRecord(self.tracker.run_id, command).write(self.directory, operative_config)
+            parameters = experiment.parameters() | {"model": self.trainer.loaded.description}
+            self.tracker.describe(parameters, operative_config)
+
+    def execute(self) -> dict[int, dict[str, CapabilityScore]]:
+        """All steps; returns the capability scores by step.
+
+        Raises:
+            TrainingStopped: too many steps in a row were not finite.
+            ValueError: a source or a process that has nothing to train on.
+            KeyboardInterrupt: asked to stop; a checkpoint was written and the MLflow run closed as KILLED.
+        """
+        experiment, trainer, status = self.experiment, self.trainer, "FAILED"
+        progress = TrainingProgress(
+            experiment.steps, start=trainer.step_number, enabled=self.accelerator.is_local_main_process
+        )
+        interrupts = Interrupts()
+        try:
+            with interrupts, progress, experiment.rewards:
+                self._announce(progress)
+                if self._evaluate_if_due(progress):
+                    self.save_checkpoint()
+                while trainer.step_number < experiment.steps:
+                    result = trainer.step()
+                    self._log(result)
+                    progress.update(trainer.step_number, result.metrics)
+                    self._stop_if_hopeless(result)
+                    self._stop_if_asked(interrupts, progress)
+                    if self._evaluate_if_due(progress) or _due(experiment.checkpoints.every, trainer.step_number):
+                        self.save_checkpoint()
+                self._report(progress)
+                if experiment.checkpoints.save_model:
+                    self.save_model()
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            self.tracker.finish(status)
+        return self.scores
+
+    def save_checkpoint(self) -> Path:
+        self.tracker.flush()  # what a checkpoint is past is not logged again
+        step = self.trainer.step_number
+        return self.experiment.checkpoints.save(
+            self.accelerator, self.directory, step, self._state(), self._mean_score(step)
+        )
+
+    def save_model(self) -> None:
+        """Writes the trained model as a directory that `from_pretrained` loads, and an adapter also by itself."""
+        self.trainer.refresh()
+        export_run(self.experiment, self.trainer.loaded, self.directory, self.accelerator)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "scores": {
+                step: {name: asdict(score) for name, score in scores.items()} for step, scores in self.scores.items()
+            },
+            "reweighting": self.trainer.reweighting.state_dict(),
+            "sources": {domain.name: domain.source.state_dict() for domain in self.trainer.domains},
+        }
+
+    def _restore(self, resume: Path, operative_config: str) -> None:
+        if self.accelerator.is_main_process:
+            clean_up(self.directory)
+        self.accelerator.wait_for_everyone()
+        self.notices += [f"not as the run was started: {line}" for line in changes(self.directory, operative_config)]
+        checkpoint = latest_checkpoint(resume)
+        if checkpoint is None:
+            self.notices.append(f"no checkpoint in {self.directory} yet: starting over")
+            return
+        state = load_checkpoint(self.accelerator, checkpoint)
+        self.notices.append(f"going on from {checkpoint}")
+        self.trainer.step_number = state["step"]
+        self.skipped_in_a_row = state["skipped_in_a_row"]
+        self.scores = {
+            int(step): {name: CapabilityScore(**score) for name, score in scores.items()}
+            for step, scores in state["scores"].items()
+        }
+        self.trainer.reweighting.load_state_dict(state["reweighting"])
+        for domain in self.trainer.domains:
+            domain.source.load_state_dict(state["sources"][domain.name])
+
+    def _mean_score(self, step: int) -> float | None:
+        """Over the capabilities, where they were evaluated at this step and none is without examples."""
+        scores = [score.score for score in self.scores.get(step, {}).values()]
+        mean = sum(scores) / len(scores) if scores else math.nan
+        return mean if math.isfinite(mean) else None
+
+    def _evaluate_if_due(self, progress: TrainingProgress) -> bool:
+        """Before the first step, on schedule and after the last one; a run that stopped before it could does so now.
+
+        Returns: whether the model, after at least one step, has its best mean score so far.
+        """
+        experiment, step = self.experiment, self.trainer.step_number
+        if step in self.scores or not (step in (0, experiment.steps) or _due(experiment.evaluate_every, step)):
+            return False
+        earlier = [self._mean_score(at) for at in self.scores if at > 0]
+        self._evaluate(progress)
+        score = self._mean_score(step)
+        return step > 0 and score is not None and all(other is None or score > other for other in earlier)
+
+    def _evaluate(self, progress: TrainingProgress) -> None:
+        if not self.experiment.capabilities:
+            return
+        trainer, step = self.trainer, self.trainer.step_number
+        trainer.refresh()
+        trainer.sync_generator()
+        experiment = self.experiment
+        scores = evaluate(
+            trainer.loaded, experiment.capabilities, experiment.rewards, self.accelerator, experiment.rollout.generator
+        )
+        self.scores[step] = scores
+        metrics: dict[str, float] = {}
+        for name, score in scores.items():
+            metrics |= {
+                f"capability/{name}": score.score,
+                f"capability_standard_error/{name}": score.standard_error,
+                f"capability_formatted/{name}": score.formatted,
+            }
+        self.tracker.log(step, metrics)
+        progress.say(f"step {step}: " + "  ".join(f"{name} {score.score:.3f}" for name, score in scores.items()))
+
+    def _log(self, result: StepResult) -> None:
+        step, tracking = self.trainer.step_number, self.experiment.tracking
+        skipped = [float(domain.source.malformed.total()) for domain in self.trainer.domains]
+        skipped = self.accelerator.reduce(torch.tensor(skipped, device=self.accelerator.device)).tolist()
+        malformed = {
+            f"malformed/{d.name}": count for d, count in zip(self.trainer.domains, skipped, strict=True) if count
+        }
+        self.tracker.log(step, result.metrics | malformed)
+        if step == 1 or _due(tracking.rollouts_every, step) or step == self.experiment.steps:
+            rows = rollout_rows(result.batch, self.trainer, step)
+            self.tracker.table(step, rows[: tracking.rollouts_per_table])
+
+    def _stop_if_asked(self, interrupts: Interrupts, progress: TrainingProgress) -> None:
+        # Every process must stop at the same step, whichever of them heard the signal.
+        asked = torch.tensor(float(interrupts.requested), device=self.accelerator.device)
+        if self.accelerator.reduce(asked) > 0:
+            progress.say(f"interrupted: saved {self.save_checkpoint()}")
+            raise KeyboardInterrupt
+
+    def _stop_if_hopeless(self, result: StepResult) -> None:
+        self.skipped_in_a_row = 0 if result.updated else self.skipped_in_a_row + 1
+        limit = self.experiment.max_skipped_steps
+        if self.skipped_in_a_row >= limit:
+            bad = [name for name, value in result.metrics.items() if value != value or abs(value) == float("inf")]
+            raise TrainingStopped(
+                f"{limit} steps in a row were not finite (train.max_skipped_steps = {limit}); the last of them, step"
+                f" {self.trainer.step_number}, in {', '.join(bad) or 'the gradient'}. The model is as it was before them:"
+                f" {self.save_checkpoint()}"
+            )
+
+    def _announce(self, progress: TrainingProgress) -> None:
+        experiment, accelerator = self.experiment, self.accelerator
+        progress.say(
+            f"{self.trainer.loaded.description} on {accelerator.num_processes} x {accelerator.device.type},"
+            f" {experiment.steps} steps of {experiment.prompts_per_step} prompts x {experiment.rollout.group_size}"
+            f" completions; MLflow {experiment.tracking.resolved_uri}, run {self.tracker.run_id}"
+        )
+        for note in notes(experiment, live_layout(accelerator)):
+            progress.say(f"note: {note}")
+        for notice in self.notices:
+            progress.say(notice)
+
+    def _report(self, progress: TrainingProgress) -> None:
+        """Says what was skipped on the way."""
+        for domain in self.trainer.domains:
+            malformed: Counter[str] = domain.source.malformed
+            if malformed:
+                shown = "; ".join(f"{reason} (x {count})" for reason, count in malformed.most_common(3))
+                progress.say(f"{domain.name}: skipped {malformed.total()} malformed examples: {shown}")
+
+
+def _due(every: int | None, step: int) -> bool:
+    return every is not None and step % every == 0
+
+
+def rollout_rows(batch: Batch, trainer: Trainer, step: int) -> list[dict[str, Any]]:
+    """One row per prompt of this process, its first completion, domains in turn."""
+    rows = []
+    for rollout, table in zip(batch.rollouts, batch.rewards, strict=True):
+        for p, prompt in enumerate(rollout.prompts):
+            rewards = {
+                objective.name: round(float(table.rewards[p, 0, k]), 4)
+                for k, objective in enumerate(trainer.objectives)
+                if table.applies[p, 0, k]
+            }
+            rows.append(
+                {
+                    "step": step,
+                    "domain": prompt.domain.name,
+                    "example": prompt.example.id,
+                    "prompt": prompt.text,
+                    "completion": rollout.completions[p * rollout.group_size],
+                    "reference": prompt.example.answer,
+                    "rewards": str(rewards),
+                }
+            )
+    return rows

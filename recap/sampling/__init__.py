@@ -1,0 +1,1 @@
+"""How completions come: rollouts, by our own decoder or by another engine."""

@@ -1,0 +1,146 @@
+"""Gradient methods by name."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from recap.experiment.config import ConfigError, LoadedConfig
+from recap.learning.trainer import Trainer
+from recap.optimization.gradients import AGGREGATORS, GradientAggregator, build_aggregator
+
+Small = Callable[..., LoadedConfig]
+
+CONFLICT = torch.tensor([[1.0, -2.0], [-3.0, 1.0]], dtype=torch.float64)
+ASKED_FOR = {"mgda", "pcgrad", "cagrad", "imtl_g", "nash_mtl", "aligned_mtl", "graddrop", "upgrad"}
+
+
+def test_every_method_that_the_project_names_is_there() -> None:
+    assert set(AGGREGATORS) >= ASKED_FOR
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATORS))
+def test_a_method_turns_conflicting_gradients_into_one_direction(name: str) -> None:
+    try:
+        aggregator = build_aggregator(name, 2)
+    except ValueError as error:
+        pytest.skip(str(error))
+    direction = aggregator(CONFLICT)
+    assert direction.shape == (2,)
+    assert torch.isfinite(direction).all()
+    assert direction.norm() > 0
+
+
+def test_pcgrad_by_hand() -> None:
+    """g1 - (g1·g2 / |g2|²) g2 + g2 - (g1·g2 / |g1|²) g1 with g1·g2 = -5, |g1|² = 5, |g2|² = 10."""
+    pytest.importorskip("torchjd")
+    torch.testing.assert_close(build_aggregator("pcgrad", 2)(CONFLICT), torch.tensor([-2.5, -2.5], dtype=torch.float64))
+
+
+def test_mgda_by_hand() -> None:
+    """The shortest vector between g1 and g2 is orthogonal to g1 - g2 = (4, -3)."""
+    pytest.importorskip("torchjd")
+    torch.testing.assert_close(
+        build_aggregator("mgda", 2)(CONFLICT), torch.tensor([-0.6, -0.8], dtype=torch.float64), atol=1e-3, rtol=0
+    )
+
+
+def test_a_mistyped_name_shows_near_matches() -> None:
+    with pytest.raises(ValueError, match=r"no gradient method 'pcgard'; did you mean pcgrad"):
+        build_aggregator("pcgard", 2)
+
+
+def test_without_torchjd_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: object, **kwargs: object) -> object:
+        if name.startswith("torchjd"):
+            raise ImportError("No module named 'torchjd'")
+        return real(name, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ValueError, match=r'mgda: .*pip install "recap-rlvr\[gradients\]"'):
+        build_aggregator("mgda", 2)
+
+
+def test_an_objective_without_gradient_is_left_out() -> None:
+    silent = torch.stack([CONFLICT[0], torch.zeros(2, dtype=torch.float64), CONFLICT[1]])
+    torch.testing.assert_close(GradientAggregator("mgda")(silent), build_aggregator("mgda", 2)(CONFLICT))
+    alone = silent[:2]
+    torch.testing.assert_close(GradientAggregator("mgda")(alone), alone.mean(0))
+
+
+# ---- in the trainer
+
+
+def gradient(small: Small, *bindings: str) -> torch.Tensor:
+    """What the optimizer sees in the first step, [parameters]."""
+    trainer = Trainer(small("grpo.skip_zero_advantage = False", *bindings).experiment)
+    seen = {}
+    update = trainer.update_model
+
+    def spy(*arguments: Any) -> bool:
+        seen["gradient"] = torch.cat([p.grad.flatten() for p in trainer.trained_parameters])
+        return update(*arguments)
+
+    trainer.update_model = spy  # type: ignore[method-assign]
+    with trainer.experiment.rewards:
+        trainer.step()
+    return seen["gradient"]
+
+
+def test_the_mean_of_the_objectives_gradients_is_the_gradient_of_the_step_loss(small: Small) -> None:
+    by_objective = gradient(small, "train.reweighting = @reweighting.gradnorm")  # its first weights are 1
+    torch.testing.assert_close(
+        by_objective, gradient(small, "train.reweighting = @reweighting.uniform"), rtol=1e-3, atol=1e-6
+    )
+
+
+def test_the_trainer_aggregates_the_gradients_of_the_objectives(small: Small) -> None:
+    """Rows found by giving one objective all the weight; λ is constant, so the step loss is (1/K) K L_k = L_k."""
+    names = ["accuracy", "thinking_format", "iou", "answer_format", "next_token"]
+    rows = []
+    for name in names:
+        weights = {other: float(other == name) for other in names}
+        rows.append(
+            gradient(small, "train.reweighting = @reweighting.static", f"reweighting.static.weights = {weights}")
+        )
+    expected = GradientAggregator("upgrad")(torch.stack(rows))
+    found = gradient(small, "train.gradient_method = 'upgrad'", "train.reweighting = @reweighting.uniform")
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATORS))
+def test_every_method_trains(small: Small, name: str) -> None:
+    trainer = Trainer(small(f"train.gradient_method = '{name}'").experiment)
+    before = torch.cat([p.detach().flatten().clone() for p in trainer.trained_parameters])
+    with trainer.experiment.rewards:
+        assert trainer.step().updated
+    after = torch.cat([p.detach().flatten() for p in trainer.trained_parameters])
+    assert torch.isfinite(after).all()
+    assert not torch.equal(before, after)
+
+
+def test_gradnorm_hears_the_norms_of_the_objectives_present(small: Small) -> None:
+    trainer = Trainer(small("train.reweighting = @reweighting.gradnorm").experiment)
+    heard = {}
+    trainer.reweighting.observe_gradient_norms = heard.update  # type: ignore[method-assign]
+    with trainer.experiment.rewards:
+        trainer.step()
+    assert set(heard) == {objective.name for objective in trainer.objectives}
+    assert heard["next_token"] > 0
+
+
+@pytest.mark.parametrize("binding", ["train.gradient_method = 'upgrad'", "train.reweighting = @reweighting.gradnorm"])
+def test_gradients_by_objective_need_weights_on_the_loss(small: Small, binding: str) -> None:
+    with pytest.raises(ConfigError, match="weights_act_on must be 'loss'"):
+        small(binding, "train.weights_act_on = 'reward'")
+
+
+def test_a_mistyped_method_in_an_experiment(small: Small) -> None:
+    with pytest.raises(ConfigError, match=r"train\.gradient_method is 'upgard'; did you mean 'upgrad'"):
+        small("train.gradient_method = 'upgard'")

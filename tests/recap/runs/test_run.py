@@ -1,0 +1,255 @@
+"""A run from start to end: what MLflow holds, interruption, resumption, hopeless steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from recap.evaluation.capabilities import CapabilityScore
+from recap.experiment.config import LoadedConfig
+from recap.learning.trainer import Trainer
+from recap.runs.run import Run, TrainingStopped
+
+Small = Callable[..., LoadedConfig]
+
+
+def start(config: LoadedConfig, directory: Path, resume: Path | None = None) -> Run:
+    return Run(
+        config.experiment,
+        directory,
+        name="test",
+        operative_config=config.operative,
+        command=config.command,
+        resume=resume,
+    )
+
+
+def client() -> MlflowClient:
+    return MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+
+
+def history(run_id: str, metric: str) -> list[tuple[int, float]]:
+    return [(m.step, m.value) for m in client().get_metric_history(run_id, metric)]
+
+
+def test_mlflow_holds_the_whole_run(small: Small, tmp_path: Path) -> None:
+    config = small(
+        "train.capabilities = [@grounding/Capability(), @arithmetic/Capability()]",
+        "Capability.examples = 4",
+        "reweighting.recap.window = 1",
+    )
+    run = start(config, tmp_path / "run")
+    scores = run.execute()
+    assert set(scores) == {0, 3}
+    assert run.tracker.run_id is not None
+    logged = client().get_run(run.tracker.run_id)
+    assert logged.info.status == "FINISHED"
+    for quantity in ("signal", "weight", "loss"):
+        for objective in ("accuracy", "thinking_format", "iou", "answer_format", "next_token"):
+            assert [step for step, _ in history(run.tracker.run_id, f"{quantity}/{objective}")] == [1, 2, 3]
+    assert [s for s, _ in history(run.tracker.run_id, "convergence/accuracy")]
+    assert [s for s, _ in history(run.tracker.run_id, "instability/accuracy")]
+    assert [s for s, _ in history(run.tracker.run_id, "capability/grounding")] == [0, 3]
+    assert len(history(run.tracker.run_id, "tokens_per_second")) == 3
+    assert logged.data.params["reweighting"] == "Recap"
+    artifacts = {item.path for item in client().list_artifacts(run.tracker.run_id)}
+    assert artifacts >= {"operative_config.gin", "environment.json", "rollouts.json"}
+
+    def read(name: str) -> str:
+        return Path(client().download_artifacts(str(run.tracker.run_id), name, str(tmp_path))).read_text()
+
+    assert "window = 1" in read("operative_config.gin")
+    assert "torch" in json.loads(read("environment.json"))["packages"]
+    table = json.loads(read("rollouts.json"))
+    assert {"step", "prompt", "completion", "reference", "rewards"} <= set(table["columns"])
+    assert len(table["data"]) > 0
+
+
+def test_the_trained_model_loads_as_a_plain_directory(small: Small, tmp_path: Path) -> None:
+    from registry.backends.huggingface import HuggingFace
+
+    run = start(small("train.steps = 1"), tmp_path / "run")
+    run.execute()
+    loaded = HuggingFace(str(tmp_path / "run" / "model"), dtype="float32").load()
+    for (name, ours), theirs in zip(
+        run.trainer.loaded.model.named_parameters(), loaded.model.parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, msg=name)
+    assert loaded.sees_images
+
+
+def interrupt_after(run: Run, last: int) -> None:
+    """Makes a run get a Ctrl-C during a step."""
+    step = run.trainer.step
+
+    def step_then_signal() -> Any:
+        result = step()
+        if run.trainer.step_number == last:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    run.trainer.step = step_then_signal  # type: ignore[method-assign]
+    assert threading.current_thread() is threading.main_thread()
+
+
+def stop_after(run: Run, last: int) -> None:
+    """Executes a run that dies in step `last` + 1: what it has logged and saved by then stays."""
+    step = run.trainer.step
+
+    def step_or_die() -> Any:
+        if run.trainer.step_number == last:
+            raise Died
+        return step()
+
+    run.trainer.step = step_or_die  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        run.execute()
+
+
+class Died(Exception):
+    pass
+
+
+def metrics(run: Run) -> dict[str, list[tuple[int, float]]]:
+    """Step and value of everything that the run logged, but for what a clock says."""
+    logged = client().get_run(str(run.tracker.run_id)).data.metrics
+    return {name: history(str(run.tracker.run_id), name) for name in logged if "second" not in name}
+
+
+def test_a_signal_saves_a_checkpoint_and_closes_the_run_as_killed(small: Small, tmp_path: Path) -> None:
+    run = start(small("train.steps = 500"), tmp_path / "run")
+    interrupt_after(run, 2)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute()
+    assert run.tracker.run_id is not None
+    assert client().get_run(run.tracker.run_id).info.status == "KILLED"
+    assert (tmp_path / "run" / "checkpoint-000002" / "recap_state.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "binding",
+    [
+        "train.reweighting = @reweighting.recap",
+        "train.reweighting = @reweighting.rlw",
+        "train.reweighting = @reweighting.famo",
+        "train.gradient_method = 'nash_mtl'",
+        "train.gradient_method = 'gradvac'",
+        "grpo.kl_coefficient = 0.1",
+        "train.mixture = @mixtures.alternate()",
+    ],
+    ids=lambda binding: binding.split()[-1].strip("@'()"),
+)
+def test_a_resumed_run_goes_on_bit_for_bit(small: Small, tmp_path: Path, binding: str) -> None:
+    """Stopped after every second step, in new objects, against one that was not."""
+    bindings = ("train.steps = 6", "reweighting.recap.window = 1", binding)
+    whole = start(small(*bindings, "checkpoints.every = None"), tmp_path / "whole")
+    whole.execute()
+    run = start(small(*bindings, "checkpoints.every = 2"), tmp_path / "parts")
+    for stop in (2, 4):
+        stop_after(run, stop)
+        run = start(small(*bindings, "checkpoints.every = 2"), tmp_path / "parts", resume=tmp_path / "parts")
+    run.execute()
+    assert metrics(run) == metrics(whole)
+    for ours, theirs in zip(
+        whole.trainer.loaded.model.parameters(), run.trainer.loaded.model.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_newest_and_the_best_checkpoint_are_kept(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.9, 0.2, 0.7, 0.5, 0.7, 0.1])  # before the first step, then after each: the second is the best
+    monkeypatch.setattr(
+        "recap.runs.run.evaluate", lambda *_: {"sight": CapabilityScore(next(scores), 0.0, 1.0, examples=1)}
+    )
+    capability = ("train.capabilities = [@grounding/Capability()]", "train.evaluate_every = 1")
+    run = start(small("train.steps = 5", "checkpoints.every = 1", *capability), tmp_path / "run")
+    run.execute()
+    names = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
+    assert names == ["checkpoint-000002", "checkpoint-000004", "checkpoint-000005", "checkpoint-best"]
+    assert (tmp_path / "run" / "checkpoint-best").resolve().name == "checkpoint-000002"
+    resumed = start(small("train.steps = 5", *capability), tmp_path, resume=tmp_path / "run" / "checkpoint-best")
+    assert resumed.trainer.step_number == 2
+    assert [scores["sight"].score for scores in resumed.scores.values()] == [0.9, 0.2, 0.7]
+
+
+def test_an_evaluation_that_a_stop_prevented_is_made_up_for(small: Small, tmp_path: Path) -> None:
+    capability = ("train.capabilities = [@arithmetic/Capability()]", "Capability.examples = 2")
+    config = (*capability, "train.evaluate_every = 1", "train.steps = 2", "checkpoints.every = None")
+    run = start(small(*config), tmp_path / "run")
+    interrupt_after(run, 1)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute()
+    assert list(run.scores) == [0]
+    resumed = start(small(*config), tmp_path, resume=tmp_path / "run")
+    resumed.execute()
+    assert list(resumed.scores) == [0, 1, 2]
+    assert [step for step, _ in history(str(run.tracker.run_id), "capability/arithmetic")] == [0, 1, 2]
+
+
+def test_a_run_that_goes_on_elsewhere_says_what_is_wrong(small: Small, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no run there .*run\.json"):
+        start(small(), tmp_path, resume=tmp_path)
+    run = start(small("train.steps = 1"), tmp_path / "run")
+    run.execute()
+    with pytest.raises(ValueError, match=rf"no run {run.tracker.run_id} to go on with"):
+        start(small(f"tracking.uri = 'sqlite:///{tmp_path}/other.db'"), tmp_path, resume=tmp_path / "run")
+    changed = start(small("train.steps = 2"), tmp_path, resume=tmp_path / "run")
+    assert "not as the run was started: +train.steps = 2" in changed.notices
+
+
+def test_a_table_that_was_torn_does_not_stop_a_run(small: Small, tmp_path: Path) -> None:
+    run = start(small("train.steps = 2", "checkpoints.every = 1"), tmp_path / "run")
+    stop_after(run, 1)
+    [file] = tmp_path.rglob("rollouts.json")
+    file.write_text(file.read_text()[:-20])
+    start(small("train.steps = 2"), tmp_path, resume=tmp_path / "run").execute()
+    assert {row[0] for row in json.loads(file.read_text())["data"]} == {2}
+
+
+def test_steps_that_are_never_finite_stop_the_run_with_a_checkpoint(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(small("train.steps = 50", "train.max_skipped_steps = 3"), tmp_path / "run")
+    forward = run.trainer.scorer.forward
+
+    def broken(*args: object, **kwargs: object) -> Any:
+        scores = forward(*args, **kwargs)
+        return scores._replace(log_probs=scores.log_probs * float("inf"))
+
+    monkeypatch.setattr(run.trainer.scorer, "forward", broken)
+    with pytest.raises(TrainingStopped, match="3 steps in a row were not finite"):
+        run.execute()
+    assert run.trainer.step_number == 3
+    assert (tmp_path / "run" / "checkpoint-000003").is_dir()
+    assert run.tracker.run_id is not None
+    assert client().get_run(run.tracker.run_id).info.status == "FAILED"
+    assert all(torch.isfinite(p).all() for p in Trainer(run.experiment).loaded.model.parameters())
+
+
+def test_malformed_rows_are_skipped_counted_and_reported(small: Small, tmp_path: Path) -> None:
+    rows = [json.dumps({"question": f"{i}+1=?", "answer": str(i + 1)}) for i in range(40)]
+    rows[20:25] = ["this is not json"] * 5
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    config = small(
+        f"replay.jsonl.path = '{tmp_path}/rows.jsonl'",
+        "train.mixture = @mixtures.uniform()",
+        "train.domains = [@file/Domain()]",
+        "file/Domain.source = @replay.jsonl()",
+        "file/Domain.objectives = {'next_token': @next_token_prediction()}",
+        "train.steps = 5",
+    )
+    run = start(config, tmp_path / "run")
+    run.execute()
+    assert run.trainer.domains[0].source.malformed.total() == 5
+    assert history(str(run.tracker.run_id), "malformed/file")[-1] == (5, 5.0)
