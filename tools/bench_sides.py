@@ -228,9 +228,9 @@ def run_recap(case: Case, channel: Connection) -> None:
         watch.time(recap.model.decoding, "prefill_with_graph", "prefill")
         watch.time(trainer, "roll_out", "decode")
         watch.time(trainer, "verify", "verify")
-        watch.time(trainer.scorer, "forward", "loss forward")
+        watch.time(trainer.models.scorer, "forward", "loss forward")
         watch.time(trainer.accelerator, "backward", "backward")
-        watch.time(trainer.optimizer, "step", "optimizer")
+        watch.time(trainer.models.optimizer, "step", "optimizer")
         encoded = trainer.loaded.encode(*bench_prompts(case, trainer.loaded))
         channel.send(
             {

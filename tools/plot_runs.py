@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from mlflow import MlflowClient
 
-from recap.runs.tracking import Tracking
+from recap.experiment.run_settings import Tracking
 
 Series = tuple[list[int], list[float]]
 

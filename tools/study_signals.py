@@ -30,7 +30,7 @@ import numpy as np
 from mlflow import MlflowClient
 from scipy import stats  # type: ignore[import-untyped]
 
-from recap.runs.tracking import Tracking
+from recap.experiment.run_settings import Tracking
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ROOT / "experiments" / "studies"

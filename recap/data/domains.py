@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gin
+import torch
+from torch import Tensor
 
 from recap.data.objectives import NextTokenPrediction
-from registry.example import Example
+from recap.data.prompts import check_template
 from registry.replay.base import ReplaySource
 from registry.verifiers.base import Judge
 
@@ -63,7 +65,7 @@ class Domain:
                     f"{self.name}/Domain.objectives[{name!r}] is the class {objective.__name__}: it lacks its parentheses,"
                     " write @verifiers.name()"
                 )
-        check_prompt(self.prompt, f"{self.name}/Domain.prompt")
+        check_template(self.prompt, f"{self.name}/Domain.prompt")
 
     @property
     def verifiers(self) -> dict[str, Judge]:
@@ -73,17 +75,11 @@ class Domain:
     def supervised(self) -> dict[str, NextTokenPrediction]:
         return {name: loss for name, loss in self.objectives.items() if isinstance(loss, NextTokenPrediction)}
 
-    def render(self, example: Example) -> str:
-        return render_prompt(self.prompt, example)
 
-
-def check_prompt(prompt: str, binding: str) -> None:
-    if "{question}" not in prompt:
-        raise ValueError(f"{binding} must contain {{question}}, the place of the example's question; it is {prompt!r}")
-
-
-def render_prompt(template: str, example: Example) -> str:
-    return template.replace("{question}", example.question)  # not str.format: a question may hold braces
+def domain_indices(domains: Sequence[Domain], all_domains: Sequence[Domain], device: torch.device) -> Tensor:
+    """[P], where each of P domains stands among those of the experiment."""
+    index = {domain.name: n for n, domain in enumerate(all_domains)}
+    return torch.tensor([index[domain.name] for domain in domains], device=device)
 
 
 def describe(value: Any) -> str:

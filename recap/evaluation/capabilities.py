@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import gin
 import torch
 
-from recap.data.domains import Domain, check_prompt, scope_name
-from recap.data.objectives import NextTokenPrediction
-from recap.rewards.workers import RewardWorkers, ScoreRequest
+from recap.data.domains import scope_name
+from recap.data.prompts import ask, check_template
+from recap.rewards.requests import ScoreRequest
+from recap.rewards.workers import RewardWorkers
 from recap.sampling.generators import Generator
-from recap.sampling.rollout import Prompt, roll_out
+from recap.sampling.rollout import roll_out
 from registry.backends.base import LoadedModel
 from registry.replay.base import ReplaySource
 from registry.verifiers.base import Judge
@@ -48,7 +49,7 @@ class Capability:
     name: str = field(default_factory=lambda: scope_name("Capability"))
 
     def __post_init__(self) -> None:
-        check_prompt(self.prompt, f"{self.name}/Capability.prompt")
+        check_template(self.prompt, f"{self.name}/Capability.prompt")
         if self.examples < 1:
             raise ValueError(f"{self.name}/Capability.examples must be at least 1; it is {self.examples}")
 
@@ -104,11 +105,7 @@ def _evaluate_one(
     source = capability.source
     source.position = 0
     examples = source.take(capability.examples, accelerator.process_index, accelerator.num_processes)
-    # A domain for the prompt's sake only: what judges here is the capability's own verifier.
-    domain = Domain(
-        name=capability.name, source=source, prompt=capability.prompt, objectives={"": NextTokenPrediction()}
-    )
-    prompts = [Prompt(domain, example, domain.render(example)) for example in examples]
+    prompts = [ask(capability.prompt, example) for example in examples]
     requests: list[ScoreRequest] = []
     for start in range(0, len(prompts), capability.batch_size):
         rollout = roll_out(

@@ -14,13 +14,21 @@ import gin
 
 import recap.data.prompts  # noqa: F401  registers the constants %prompts.*
 from recap.experiment.experiment import Experiment
-from recap.runs.run_directory import Command
 from registry import FAMILIES, load_entry_points, load_plugin
 from registry.core import near_matches
 
 
 class ConfigError(ValueError):
     """An experiment file, binding or plugin that cannot be used; the message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What an experiment was loaded from; paths are absolute, so that a run can be resumed from any directory."""
+
+    file: str
+    bindings: tuple[str, ...]
+    plugins: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,13 @@ from recap.data.domains import Domain, describe
 from recap.data.mixtures import Mixture, Uniform
 from recap.data.objectives import Objective, ObjectiveScope, collect_objectives
 from recap.evaluation.capabilities import Capability
-from recap.learning.advantages import WeightsActOn
+from recap.experiment.run_settings import Checkpoints, Tracking
 from recap.model.adapters import LoRA, trained_share
 from recap.model.scoring import Scoring
 from recap.optimization.adamw import AdamW
 from recap.optimization.gradients import AGGREGATORS
-from recap.optimization.grpo import GRPO
+from recap.optimization.grpo import GRPO, WeightsActOn
 from recap.rewards.workers import RewardWorkers
-from recap.runs.checkpoint import Checkpoints
-from recap.runs.tracking import Tracking
 from recap.sampling.rollout import Sampling
 from registry.backends.base import Backend, LoadedModel
 from registry.core import near_matches

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from recap.data.domains import Domain
-from recap.data.objectives import Objective, ObjectiveScope, StepCounts
+from recap.data.objectives import Objective, ObjectiveScope
 from recap.learning.advantages import Reduce
+from recap.learning.loss import StepCounts
 from recap.learning.microbatch import SupervisedBatch
 from recap.optimization.grpo import GRPO
-from recap.rewards.verification import RewardTable
-from recap.rewards.workers import ScoreResult
+from recap.rewards.requests import ScoreResult
+from recap.rewards.table import RewardTable
 from recap.sampling.rollout import Rollout
 
 

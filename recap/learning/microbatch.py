@@ -9,13 +9,14 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from recap.data.domains import Domain
+from recap.data.domains import Domain, domain_indices
+from recap.data.draw import Drawn
 from recap.data.objectives import NextTokenPrediction, Objective, ObjectiveScope, objective_name
 from recap.learning.advantages import Advantages
 from recap.model.prefix import Prefix
 from recap.optimization.grpo import GRPO
-from recap.rewards.verification import RewardTable
-from recap.sampling.rollout import Prompt, Rollout, domain_indices
+from recap.rewards.table import RewardTable
+from recap.sampling.rollout import Rollout
 from registry.backends.base import EncodedPrompts, LoadedModel
 
 
@@ -75,13 +76,14 @@ class SupervisedBatch:
 
 def supervised_batch(
     loaded: LoadedModel,
-    prompts: Sequence[Prompt],
+    drawn: Sequence[Drawn],
     domains: Sequence[Domain],
     objectives: Sequence[Objective],
     scope: ObjectiveScope,
     device: torch.device,
 ) -> SupervisedBatch:
     """Prompts and targets of next-token prediction."""
+    prompts = [prompt for _, prompt in drawn]
     encoded = loaded.encode([prompt.text for prompt in prompts], [prompt.example for prompt in prompts], device)
     targets = loaded.encode_completions([prompt.example.supervised_target for prompt in prompts])
     length = max(map(len, targets))
@@ -90,17 +92,16 @@ def supervised_batch(
     columns = {objective.name: k for k, objective in enumerate(objectives)}
     predictions = [
         {
-            columns[objective_name(prompt.domain.name, local, scope)]: prediction
-            for local, prediction in prompt.domain.supervised.items()
+            columns[objective_name(domain.name, local, scope)]: prediction
+            for local, prediction in domain.supervised.items()
         }
-        for prompt in prompts
+        for domain, _ in drawn
     ]
     applies = torch.zeros(len(prompts), len(objectives))
     for p, own in enumerate(predictions):
         applies[p, list(own)] = 1
-    return SupervisedBatch(
-        encoded, ids, mask, applies.to(device), predictions, domain_indices(prompts, domains, device)
-    )
+    index = domain_indices([domain for domain, _ in drawn], domains, device)
+    return SupervisedBatch(encoded, ids, mask, applies.to(device), predictions, index)
 
 
 def reinforcement_batch(

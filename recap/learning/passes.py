@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recap.data.objectives import LossParts, StepCounts, reinforcement_loss, supervised_loss
+from recap.learning.loss import LossParts, StepCounts, reinforcement_loss, supervised_loss
 from recap.learning.microbatch import ReinforcementBatch, SupervisedBatch
 from recap.optimization.grpo import GRPO, sampler_difference
 from registry.backends.base import LoadedModel

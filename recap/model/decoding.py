@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache
 from recap.model.kv_cache import can_rearrange, make_room
 from recap.model.packing import additive_mask, why_not_packed
 from recap.model.prefix import Prefix, prefill_with_graph
-from recap.model.scoring import same_log_probs
+from recap.model.settling import same_log_probs
 from recap.model.slots import columns_of, cost, filled_slots, places_of, share_out, slot_mask, whole_groups
 from registry.backends.base import EncodedPrompts, LoadedModel
 

@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 import gin
 import torch
-from einops import rearrange
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from recap.model.packing import pack, pack_behind, why_not_packed
+from recap.model.forwards import continued_states, packed_states, plain_states
+from recap.model.packing import why_not_packed
 from recap.model.prefix import Prefix
+from recap.model.settling import same_log_probs, settle
+from recap.model.token_scores import token_scores
 from registry.backends.base import EncodedPrompts
 
 logger = logging.getLogger(__name__)
-PROBE_TOKENS = 16  # completion tokens per completion in the comparison at first use
 
 
 @gin.configurable("scoring", module="recap")
@@ -132,11 +132,11 @@ class Scorer(nn.Module):
     ) -> Scores:
         real = mask.bool()
         if prefix is not None:
-            states = self._continued(prefix, prompts, ids, mask)
+            states = continued_states(self.model, prefix, prompts, ids, mask)
         elif settings.shared_prefix:
-            states = self._packed(settings, prompts, ids, mask)
+            states = packed_states(self.model, prompts, ids, mask, logits=settings.chunk is None)
         else:
-            states = self._plain(settings, prompts, ids, mask)
+            states = plain_states(self.model, prompts, ids, mask, logits=settings.chunk is None)
         head, chunk = nn.Identity(), max(1, len(states))  # the states are logits
         if settings.chunk is not None:
             head, chunk = self.model.get_output_embeddings(), settings.chunk
@@ -155,25 +155,30 @@ class Scorer(nn.Module):
         inside = {type(module).__name__ for module in self.model.get_decoder().modules()}
         return [name for name in names if name in inside]
 
-    def _packed(self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
-        """What each completion token is predicted from, [tokens, H] (or logits, [tokens, V]): one row per group."""
-        attention = self.model.config.get_text_config()._attn_implementation
-        packed = pack(prompts, ids, mask, additive=attention == "eager")
-        inputs = {**packed.inputs, "use_cache": False}
-        output = (
-            self.model(**inputs).logits if settings.chunk is None else self.model.base_model(**inputs).last_hidden_state
-        )
-        states: Tensor = rearrange(output, "p s h -> (p s) h")
-        return states.index_select(0, packed.predictors[mask.bool()])
+    def _settle(self, prompts: EncodedPrompts, ids: Tensor) -> Scoring:
+        """The settings, less what this model does not stand."""
+        plain = replace(self.settings, shared_prefix=False, chunk=None)
+        if self.settings == plain:
+            return plain
+        candidates = [self.settings, replace(self.settings, chunk=None), replace(self.settings, shared_prefix=False)]
+        unable = why_not_packed(self.model)
+        if unable:
+            candidates = candidates[2:]
 
-    def _continued(self, prefix: Prefix, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
-        """The same, [tokens, H], behind prompts that are in the cache."""
-        assert prefix.last is not None
-        attention = self.model.config.get_text_config()._attn_implementation
-        packed = pack_behind(prompts, ids, mask, additive=attention == "eager")
-        output = self.model.base_model(**packed.inputs, past_key_values=prefix.cache(), use_cache=True)
-        states = torch.cat([prefix.last[:, None], output.last_hidden_state], dim=1)
-        return rearrange(states, "p s h -> (p s) h").index_select(0, packed.predictors[mask.bool()])
+        def log_probs(settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
+            return self._score(settings, prompts, ids, mask, 1.0).log_probs
+
+        settled, reason = settle(self.model, plain, candidates, log_probs, prompts, ids, self.agree)
+        reason = unable or reason
+        if settled != self.settings:
+            logger.warning("%s: scoring with %s: %s", type(self.model).__name__, settled, reason)
+        if self.one_forward and not settled.shared_prefix:
+            raise ValueError(
+                f"{type(self.model).__name__} cannot be sharded here: its completions cannot be packed behind a"
+                f" shared prompt ({reason}), and processes would run it a different number of times; train it with"
+                " plain data parallelism (experiments/accelerate/ddp_8_gpus.yaml)"
+            )
+        return settled
 
     @torch.no_grad()
     def _can_continue(
@@ -194,138 +199,3 @@ class Scorer(nn.Module):
             if not self._continues:
                 logger.warning("%s: prompts are computed again in the loss: %s", type(self.model).__name__, reason)
         return self._continues
-
-    def _plain(self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
-        """The same without sharing: G forwards of prompt and completion, one row each."""
-        group_size, length = len(ids) // len(prompts), ids.shape[1]
-        leading = prompts.position_ids.shape[:-2]
-        following = prompts.next_position[:, None] + torch.arange(length - 1, device=ids.device)
-        positions = torch.cat([prompts.position_ids, following.expand(*leading, *following.shape)], dim=-1)
-        outputs = []
-        for g in range(group_size):
-            inputs = {
-                **prompts.inputs,
-                "input_ids": torch.cat([prompts.inputs["input_ids"], ids[g::group_size, :-1]], dim=1),
-                "attention_mask": torch.cat(
-                    [prompts.attention_mask, mask[g::group_size, :-1].to(prompts.attention_mask.dtype)], dim=1
-                ),
-                "position_ids": positions,
-                "use_cache": False,
-            }
-            if settings.chunk is None:
-                outputs.append(self.model(**inputs, logits_to_keep=length).logits)
-            else:
-                outputs.append(self.model.base_model(**inputs).last_hidden_state[:, -length:])
-        return rearrange(torch.stack(outputs, dim=1), "p g t h -> (p g) t h")[mask.bool()]
-
-    @torch.no_grad()
-    def _settle(self, prompts: EncodedPrompts, ids: Tensor) -> Scoring:
-        """The settings, less what this model does not stand.
-
-        Compared are two completions per prompt, of which the second must not notice the first. However many there are,
-        this takes one forward per candidate and one for the plain way, so that processes which shard a model stay in step.
-        """
-        plain = replace(self.settings, shared_prefix=False, chunk=None)
-        if self.settings == plain:
-            return plain
-        candidates = [self.settings, replace(self.settings, chunk=None), replace(self.settings, shared_prefix=False)]
-        if reason := why_not_packed(self.model):
-            candidates = candidates[2:]
-        group_size = len(ids) // len(prompts)
-        first = torch.arange(len(prompts), device=ids.device) * group_size
-        pair = torch.stack([first, first + min(1, group_size - 1)], dim=1)  # a lone completion twice
-        pair, second = pair.flatten(), pair[:, 1]
-        ids = torch.cat([ids, ids], dim=1)[:, :PROBE_TOKENS]  # two tokens at least: one would need nothing packed
-        mask = torch.ones_like(ids)
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            expected = self._score(plain, prompts, ids[second], mask[second], 1.0).log_probs
-            for candidate in candidates:
-                stands = False
-                try:
-                    found = self._score(candidate, prompts, ids[pair], mask[pair], 1.0).log_probs[1::2]
-                    difference = (found - expected).abs()
-                    stands = same_log_probs(self.model, difference)
-                    if not stands:
-                        reason = reason or f"log-probs differ by up to {float(difference.max()):.2g}"
-                except torch.OutOfMemoryError:
-                    raise
-                except Exception as error:  # whatever a model raises at a mask or an output that it does not expect
-                    reason = reason or f"{type(error).__name__}: {error}"
-                if self.agree(stands):
-                    break
-            else:
-                candidate = plain
-        finally:
-            self.model.train(was_training)
-        if candidate != self.settings:
-            reason = reason or "another process found that the model does not stand it"
-            logger.warning("%s: scoring with %s: %s", type(self.model).__name__, candidate, reason)
-        if self.one_forward and not candidate.shared_prefix:
-            raise ValueError(
-                f"{type(self.model).__name__} cannot be sharded here: its completions cannot be packed behind a"
-                f" shared prompt ({reason}), and processes would run it a different number of times; train it with"
-                " plain data parallelism (experiments/accelerate/ddp_8_gpus.yaml)"
-            )
-        return candidate
-
-
-def same_log_probs(model: PreTrainedModel, difference: Tensor) -> bool:
-    """Whether log-probs that differ by this are the same, up to the rounding of the model's precision."""
-    if model.dtype == torch.float32 and not torch.is_autocast_enabled(difference.device.type):
-        return bool(difference.max() < 1e-3)
-    return bool(difference.mean() < 0.05)
-
-
-def token_scores(
-    head: Callable[[Tensor], Tensor],
-    states: Tensor,
-    ids: Tensor,
-    forbidden_token_ids: list[int],
-    temperature: float,
-    chunk: int,
-) -> tuple[Tensor, Tensor]:
-    """Log-probs of tokens, and the entropy of the distributions that they come from; `chunk` tokens at a time.
-
-    Backward computes the logits of a chunk again instead of keeping them.
-
-    Args:
-        head: hidden states to logits, [n, H] -> [n, V].
-        states: [N, H].
-        ids: [N].
-
-    Returns: log-probs, [N]; entropy in nats, [N], without gradient.
-    """
-    forbidden = torch.tensor(forbidden_token_ids, dtype=torch.long, device=states.device)
-
-    def score(states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        logits = _sampled_logits(head(states), forbidden, temperature)
-        normaliser = logits.logsumexp(-1)
-        log_probs = logits.gather(-1, ids[:, None])[:, 0] - normaliser
-        with torch.no_grad():  # last: backward's second run stops before it
-            weighted = (logits - normaliser[:, None]).exp_().mul_(logits.clamp(min=torch.finfo(logits.dtype).min))
-            entropy = normaliser - weighted.sum(-1)
-        return log_probs, entropy
-
-    if len(states) <= chunk:
-        return score(states, ids)
-    parts = [
-        checkpoint(score, *part, use_reentrant=False, preserve_rng_state=False)
-        for part in zip(torch.split(states, chunk), torch.split(ids, chunk), strict=True)
-    ]
-    log_probs, entropy = zip(*parts, strict=True)
-    return torch.cat(log_probs), torch.cat(entropy)
-
-
-def log_probabilities(logits: Tensor, forbidden_token_ids: list[int], temperature: float) -> Tensor:
-    """Log-probabilities [..., V] in fp32 of the distribution that completions are sampled from."""
-    forbidden = torch.tensor(forbidden_token_ids, dtype=torch.long, device=logits.device)
-    return torch.log_softmax(_sampled_logits(logits, forbidden, temperature), dim=-1)
-
-
-def _sampled_logits(logits: Tensor, forbidden: Tensor, temperature: float) -> Tensor:
-    logits = logits.float()
-    if temperature != 1.0:
-        logits = logits / temperature
-    return logits.index_fill(-1, forbidden, -torch.inf) if len(forbidden) else logits

@@ -10,7 +10,25 @@ import torch
 from einops import einsum
 from torch import Tensor
 
-from recap.learning.advantages import AdvantageScale
+AdvantageScale = Literal["group", "batch", "none"]
+WeightsActOn = Literal["loss", "advantage", "normalized_advantage", "reward"]
+"""Where λ acts on objectives trained by reinforcement; A_k are the advantages of objective k.
+
+==================== ======================================================== =========================================
+value                meaning                                                  elsewhere
+==================== ======================================================== =========================================
+loss                 λ_k times the surrogate of A_k                           the RECAP paper
+advantage            one surrogate of the mean of λ_k A_k                     GDPO without its batch normalisation
+normalized_advantage one surrogate of (Σ λ_k A_k) / (its batch std + 1e-4)    GDPO (arXiv 2601.05242); TRL
+                                                                              `normalize_then_sum`
+reward               one surrogate of the advantages of Σ λ_k r_k             RECAP's public code; TRL
+                                                                              `sum_then_normalize`
+==================== ======================================================== =========================================
+
+Sums run over the objectives that apply to a completion. Under `advantage`, while the model is the one that sampled, the
+gradient is that of `loss`. Under `reward` with a standard deviation as scale a factor common to a domain's objectives
+cancels, and so it does under `normalized_advantage`: only ratios of weights within a domain act.
+"""
 
 Normalization = Literal["sequence", "token", "constant"]
 ImportanceRatio = Literal["token", "sequence"]

@@ -6,27 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from recap.data.domains import Domain
+from recap.data.domains import Domain, domain_indices
 from recap.data.objectives import Objective, ObjectiveScope, objective_name
-from recap.rewards.workers import PendingScores, RewardWorkers, ScoreRequest, ScoreResult
-from recap.sampling.rollout import Rollout, domain_indices
-
-
-@dataclass(frozen=True)
-class RewardTable:
-    """Rewards of the P groups of a rollout.
-
-    Attributes:
-        rewards: [P, G, K].
-        applies: [P, G, K], false where objective k says nothing about the completion.
-        domain_index: [P].
-    """
-
-    rewards: Tensor
-    applies: Tensor
-    domain_index: Tensor
+from recap.rewards.requests import ScoreRequest, ScoreResult
+from recap.rewards.table import RewardTable
+from recap.rewards.workers import PendingScores, RewardWorkers
+from recap.sampling.rollout import Rollout
 
 
 @dataclass(frozen=True)
@@ -34,11 +20,13 @@ class PendingRewards:
     """A rollout that is being judged.
 
     Attributes:
+        domains: of its P prompts.
         places: prompt, completion and verifier's name in the domain, of each request.
         scores: of the requests.
     """
 
     rollout: Rollout
+    domains: list[Domain]
     places: list[tuple[int, int, str]]
     scores: PendingScores
 
@@ -52,21 +40,20 @@ class PendingRewards:
         applies = torch.zeros(rewards.shape, dtype=torch.bool)
         for (p, g, local), score in zip(self.places, result.rewards, strict=True):
             if score is not None:
-                k = columns[objective_name(rollout.prompts[p].domain.name, local, scope)]
+                k = columns[objective_name(self.domains[p].name, local, scope)]
                 rewards[p, g, k] = score
                 applies[p, g, k] = True
-        index = domain_indices(rollout.prompts, domains, device)
+        index = domain_indices(self.domains, domains, device)
         return RewardTable(rewards.to(device), applies.to(device), index), result
 
 
-def begin_verification(rollout: Rollout, workers: RewardWorkers) -> PendingRewards:
-    """Asks every verifier of each completion's domain."""
+def begin_verification(rollout: Rollout, domains: Sequence[Domain], workers: RewardWorkers) -> PendingRewards:
+    """Asks every verifier of each completion's domain; `domains` are those of the rollout's prompts."""
     places: list[tuple[int, int, str]] = []
     requests: list[ScoreRequest] = []
     for row, completion in enumerate(rollout.completions):
         p, g = divmod(row, rollout.group_size)
-        prompt = rollout.prompts[p]
-        for local, verifier in prompt.domain.verifiers.items():
+        for local, verifier in domains[p].verifiers.items():
             places.append((p, g, local))
-            requests.append(ScoreRequest(verifier, completion, prompt.example))
-    return PendingRewards(rollout, places, workers.begin(requests))
+            requests.append(ScoreRequest(verifier, completion, rollout.prompts[p].example))
+    return PendingRewards(rollout, list(domains), places, workers.begin(requests))

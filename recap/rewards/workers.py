@@ -11,19 +11,17 @@ import math
 import multiprocessing
 import pickle
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import gin
 from pebble import ProcessExpired, ProcessPool
 
+from recap.rewards.requests import Fault, ScoreRequest, ScoreResult, verifier_name
 from recap.rewards.worker import Outcome, attempt, judge_packed, start_worker
-from registry import verifiers
-from registry.example import Example
 from registry.verifiers.base import Judge, Verifier
 
 logger = logging.getLogger(__name__)
@@ -34,40 +32,6 @@ _HOPELESS = 8  # failures of a verifier that has never worked before: a bug, not
 _FIRST_FAULTS = 5  # kept of each call, for the log
 _STALLED_S = 60.0  # beyond two time limits, without a sign from the workers: they are replaced
 _RESTARTS = 3  # of all workers, one after the other without a result, before giving up
-
-
-class ScoreRequest(NamedTuple):
-    """One completion for one verifier."""
-
-    verifier: Judge
-    completion: str
-    example: Example
-
-
-class Fault(NamedTuple):
-    """Why a verifier gave no reward."""
-
-    verifier: str
-    error: str
-    example_id: str
-
-
-@dataclass
-class ScoreResult:
-    """Rewards of one call.
-
-    Attributes:
-        rewards: in the order of the requests; None where a verifier does not apply, 0 where it failed. One that is not
-            finite is passed on as it is.
-        faults: requests that a verifier failed on, by its name: it raised, or its process died.
-        timeouts: requests that ran past the time limit, by the verifier's name.
-        first_faults: some of the faults, for the log.
-    """
-
-    rewards: list[float | None]
-    faults: Counter[str] = field(default_factory=Counter)
-    timeouts: Counter[str] = field(default_factory=Counter)
-    first_faults: list[Fault] = field(default_factory=list)
 
 
 _Key = tuple[int, str, int]  # a verifier, a completion, an example
@@ -290,14 +254,6 @@ class RewardWorkers:
                 f"verifier {verifier_name(request.verifier)!r} failed on all of the first {record.failures} completions"
                 f" that it checked in full; the last, for example {request.example.id!r}: {outcome.error}"
             )
-
-
-def verifier_name(verifier: Judge) -> str:
-    """The name it is registered under, else that of its class or function."""
-    for entry in verifiers.entries():
-        if entry.original in (type(verifier), verifier):
-            return entry.name
-    return str(getattr(verifier, "__name__", type(verifier).__name__))
 
 
 def _judge_here(request: ScoreRequest) -> Outcome | None:

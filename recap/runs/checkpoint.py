@@ -12,11 +12,9 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gin
 from accelerate import Accelerator
 
 STATE_FILE = "recap_state.json"
@@ -24,70 +22,48 @@ BEST = "checkpoint-best"  # a link to the checkpoint with the highest score
 PARTIAL, REPLACED, DELETED = ".partial-", ".replaced-", ".deleted-"  # what no reader may look into
 
 
-@gin.configurable("checkpoints", module="recap")
-@dataclass(frozen=True, kw_only=True)
-class Checkpoints:
-    """When checkpoints are written, and which are kept.
-
-    Besides those on schedule there is one of every evaluation whose mean score over all capabilities is the best so far,
-    and one of a run that is interrupted or stopped.
+def save_checkpoint(
+    accelerator: Accelerator, directory: Path, step: int, state: Mapping[str, Any], score: float | None, *, keep: int
+) -> Path:
+    """Writes model, optimizer, schedule and random states (by Accelerate) and `state` (as JSON) under `directory`.
 
     Args:
-        every: steps between checkpoints; None: no schedule.
-        keep: the newest ones that stay; the best one (`checkpoint-best`) stays besides.
-        save_model: whether the trained model is written at the end, as a directory that `from_pretrained` loads.
+        score: mean score of the capabilities at this step, where they were evaluated; the best is kept.
+        keep: as in `Checkpoints`.
     """
+    final = directory / f"checkpoint-{step:06d}"
+    partial = directory / f"{PARTIAL}{step:06d}"
+    if accelerator.is_main_process:
+        directory.mkdir(parents=True, exist_ok=True)
+        clean_up(directory)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()  # each process writes its own random state
+    if accelerator.is_main_process:
+        (partial / STATE_FILE).write_text(json.dumps({"step": step, "score": score, **state}))
+        replaced = directory / f"{REPLACED}{final.name}"
+        if final.exists():
+            os.replace(final, replaced)
+        os.replace(partial, final)
+        shutil.rmtree(replaced, ignore_errors=True)
+        _prune(directory, keep)
+    accelerator.wait_for_everyone()
+    return final
 
-    every: int | None = 100
-    keep: int = 2
-    save_model: bool = True
 
-    def __post_init__(self) -> None:
-        if self.every is not None and self.every < 1:
-            raise ValueError(f"checkpoints.every must be at least 1, or None; it is {self.every}")
-        if self.keep < 1:
-            raise ValueError(f"checkpoints.keep must be at least 1; it is {self.keep}")
-
-    def save(
-        self, accelerator: Accelerator, directory: Path, step: int, state: Mapping[str, Any], score: float | None
-    ) -> Path:
-        """Writes model, optimizer, schedule and random states (by Accelerate) and `state` (as JSON) under `directory`.
-
-        Args:
-            score: mean score of the capabilities at this step, where they were evaluated; the best is kept.
-        """
-        final = directory / f"checkpoint-{step:06d}"
-        partial = directory / f"{PARTIAL}{step:06d}"
-        if accelerator.is_main_process:
-            directory.mkdir(parents=True, exist_ok=True)
-            clean_up(directory)
-        accelerator.wait_for_everyone()
-        accelerator.save_state(str(partial))
-        accelerator.wait_for_everyone()  # each process writes its own random state
-        if accelerator.is_main_process:
-            (partial / STATE_FILE).write_text(json.dumps({"step": step, "score": score, **state}))
-            replaced = directory / f"{REPLACED}{final.name}"
-            if final.exists():
-                os.replace(final, replaced)
-            os.replace(partial, final)
-            shutil.rmtree(replaced, ignore_errors=True)
-            self._prune(directory)
-        accelerator.wait_for_everyone()
-        return final
-
-    def _prune(self, directory: Path) -> None:
-        found = list_checkpoints(directory)
-        best = best_checkpoint(directory)
-        if best is not None:
-            link = directory / f"{PARTIAL}best"
-            link.unlink(missing_ok=True)
-            link.symlink_to(best.name)
-            os.replace(link, directory / BEST)
-        for checkpoint in found[: -self.keep]:
-            if checkpoint != best:
-                deleted = directory / f"{DELETED}{checkpoint.name}"
-                os.replace(checkpoint, deleted)
-                shutil.rmtree(deleted)
+def _prune(directory: Path, keep: int) -> None:
+    found = list_checkpoints(directory)
+    best = best_checkpoint(directory)
+    if best is not None:
+        link = directory / f"{PARTIAL}best"
+        link.unlink(missing_ok=True)
+        link.symlink_to(best.name)
+        os.replace(link, directory / BEST)
+    for checkpoint in found[:-keep]:
+        if checkpoint != best:
+            deleted = directory / f"{DELETED}{checkpoint.name}"
+            os.replace(checkpoint, deleted)
+            shutil.rmtree(deleted)
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
@@ -115,7 +91,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def load_checkpoint(accelerator: Accelerator, checkpoint: Path) -> dict[str, Any]:
-    """Restores what `Checkpoints.save` wrote; returns its `state`."""
+    """Restores what `save_checkpoint` wrote; returns its `state`."""
     accelerator.load_state(str(checkpoint))
     return read_state(checkpoint)
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from recap.evaluation.capabilities import CapabilityScore, evaluate
+from recap.experiment.config import Command
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import live_layout, notes
-from recap.learning.trainer import Batch, StepResult, Trainer
-from recap.runs.checkpoint import clean_up, latest_checkpoint, load_checkpoint
+from recap.learning.trainer import StepResult, Trainer
+from recap.runs.checkpoint import clean_up, latest_checkpoint, load_checkpoint, save_checkpoint
 from recap.runs.export import export_run
 from recap.runs.interrupts import Interrupts
 from recap.runs.progress import TrainingProgress
-from recap.runs.run_directory import Command, RunRecord, changes, read_record, run_directory
+from recap.runs.rollout_table import rollout_rows
+from recap.runs.run_directory import RunRecord, changes, read_record, run_directory
+from recap.runs.scores import ScoreHistory, score_metrics
 from recap.runs.tracking import Tracker
 
 
@@ -57,7 +58,7 @@ class Run:
         record = read_record(self.directory) if resume else None  # before the model is loaded
         self.trainer = Trainer(experiment)
         self.accelerator = self.trainer.accelerator
-        self.scores: dict[int, dict[str, CapabilityScore]] = {}
+        self.scores = ScoreHistory()
         self.skipped_in_a_row = 0
         self.notices: list[str] = []  # said when the run starts
         if resume is not None:
@@ -114,21 +115,18 @@ class Run:
     def save_checkpoint(self) -> Path:
         self.tracker.flush()  # what a checkpoint is past is not logged again
         step = self.trainer.step_number
-        return self.experiment.checkpoints.save(
-            self.accelerator, self.directory, step, self._state(), self._mean_score(step)
-        )
+        keep = self.experiment.checkpoints.keep
+        return save_checkpoint(self.accelerator, self.directory, step, self._state(), self.scores.mean(step), keep=keep)
 
     def save_model(self) -> None:
         """Writes the trained model as a directory that `from_pretrained` loads, and an adapter also by itself."""
-        self.trainer.refresh()
+        self.trainer.models.refresh()
         export_run(self.experiment, self.trainer.loaded, self.directory, self.accelerator)
 
     def _state(self) -> dict[str, Any]:
         return {
             "skipped_in_a_row": self.skipped_in_a_row,
-            "scores": {
-                step: {name: asdict(score) for name, score in scores.items()} for step, scores in self.scores.items()
-            },
+            "scores": self.scores.state_dict(),
             "reweighting": self.trainer.reweighting.state_dict(),
             "sources": {domain.name: domain.source.state_dict() for domain in self.trainer.domains},
         }
@@ -146,19 +144,10 @@ class Run:
         self.notices.append(f"going on from {checkpoint}")
         self.trainer.step_number = state["step"]
         self.skipped_in_a_row = state["skipped_in_a_row"]
-        self.scores = {
-            int(step): {name: CapabilityScore(**score) for name, score in scores.items()}
-            for step, scores in state["scores"].items()
-        }
+        self.scores.load_state_dict(state["scores"])
         self.trainer.reweighting.load_state_dict(state["reweighting"])
         for domain in self.trainer.domains:
             domain.source.load_state_dict(state["sources"][domain.name])
-
-    def _mean_score(self, step: int) -> float | None:
-        """Over the capabilities, where they were evaluated at this step and none is without examples."""
-        scores = [score.score for score in self.scores.get(step, {}).values()]
-        mean = sum(scores) / len(scores) if scores else math.nan
-        return mean if math.isfinite(mean) else None
 
     def _evaluate_if_due(self, progress: TrainingProgress) -> bool:
         """Before the first step, on schedule and after the last one; a run that stopped before it could does so now.
@@ -168,30 +157,20 @@ class Run:
         experiment, step = self.experiment, self.trainer.step_number
         if step in self.scores or not (step in (0, experiment.steps) or _due(experiment.evaluate_every, step)):
             return False
-        earlier = [self._mean_score(at) for at in self.scores if at > 0]
         self._evaluate(progress)
-        score = self._mean_score(step)
-        return step > 0 and score is not None and all(other is None or score > other for other in earlier)
+        return self.scores.is_best(step)
 
     def _evaluate(self, progress: TrainingProgress) -> None:
         if not self.experiment.capabilities:
             return
         trainer, step = self.trainer, self.trainer.step_number
-        trainer.refresh()
-        trainer.sync_generator()
+        trainer.models.ready_to_sample()
         experiment = self.experiment
         scores = evaluate(
             trainer.loaded, experiment.capabilities, experiment.rewards, self.accelerator, experiment.rollout.generator
         )
         self.scores[step] = scores
-        metrics: dict[str, float] = {}
-        for name, score in scores.items():
-            metrics |= {
-                f"capability/{name}": score.score,
-                f"capability_standard_error/{name}": score.standard_error,
-                f"capability_formatted/{name}": score.formatted,
-            }
-        self.tracker.log(step, metrics)
+        self.tracker.log(step, score_metrics(scores))
         progress.say(f"step {step}: " + "  ".join(f"{name} {score.score:.3f}" for name, score in scores.items()))
 
     def _log(self, result: StepResult) -> None:
@@ -203,7 +182,7 @@ class Run:
         }
         self.tracker.log(step, result.metrics | malformed)
         if step == 1 or _due(tracking.rollouts_every, step) or step == self.experiment.steps:
-            rows = rollout_rows(result.batch, self.trainer, step)
+            rows = rollout_rows(result.batch, self.trainer.domains, self.trainer.objectives, step)
             self.tracker.table(step, rows[: tracking.rollouts_per_table])
 
     def _stop_if_asked(self, interrupts: Interrupts, progress: TrainingProgress) -> None:
@@ -247,27 +226,3 @@ class Run:
 
 def _due(every: int | None, step: int) -> bool:
     return every is not None and step % every == 0
-
-
-def rollout_rows(batch: Batch, trainer: Trainer, step: int) -> list[dict[str, Any]]:
-    """One row per prompt of this process, its first completion, domains in turn."""
-    rows = []
-    for rollout, table in zip(batch.rollouts, batch.rewards, strict=True):
-        for p, prompt in enumerate(rollout.prompts):
-            rewards = {
-                objective.name: round(float(table.rewards[p, 0, k]), 4)
-                for k, objective in enumerate(trainer.objectives)
-                if table.applies[p, 0, k]
-            }
-            rows.append(
-                {
-                    "step": step,
-                    "domain": prompt.domain.name,
-                    "example": prompt.example.id,
-                    "prompt": prompt.text,
-                    "completion": rollout.completions[p * rollout.group_size],
-                    "reference": prompt.example.answer,
-                    "rewards": str(rewards),
-                }
-            )
-    return rows

@@ -18,19 +18,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from recap.experiment.config import Command
 from recap.runs.checkpoint import STATE_FILE
 
 RECORD_FILE = "run.json"
 CONFIG_FILE = "operative_config.gin"
-
-
-@dataclass(frozen=True)
-class Command:
-    """What an experiment was loaded from; paths are absolute, so that a run can be resumed from any directory."""
-
-    file: str
-    bindings: tuple[str, ...]
-    plugins: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -11,42 +11,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gin
+from recap.experiment.run_settings import Tracking
 
-DEFAULT_URI = "sqlite:///runs/mlflow.db"
 FLUSH_EVERY_S = 5.0  # a batch of metrics takes the database about as long as a single one
 MAX_METRICS_PER_CALL = 1000  # MLflow's own limit
 TABLE = "rollouts.json"
-
-
-@gin.configurable("tracking", module="recap")
-@dataclass(frozen=True, kw_only=True)
-class Tracking:
-    """Where runs are logged.
-
-    Args:
-        uri: MLflow tracking server or database; None: the environment's MLFLOW_TRACKING_URI, else a local SQLite file.
-        experiment: MLflow experiment; made where it does not exist.
-        run_name: shown in MLflow; None: the name of the gin file and the policy.
-        tags: more tags for the run.
-        rollouts_every: steps between tables of sampled rollouts.
-        rollouts_per_table: completions in each of them, spread over the domains.
-    """
-
-    uri: str | None = None
-    experiment: str = "recap"
-    run_name: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    rollouts_every: int = 20
-    rollouts_per_table: int = 16
-
-    @property
-    def resolved_uri(self) -> str:
-        return self.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
 class Tracker:

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recap.data.domains import Domain
+from recap.data.prompts import Prompt
 from recap.model.decoding import decode
 from recap.model.prefix import Prefix
 from recap.sampling.generators import GenerationRequest, Generator
 from recap.sampling.generators.base import collate
 from registry.backends.base import EncodedPrompts, LoadedModel
-from registry.example import Example
 
 
 @gin.configurable("rollout", module="recap")
@@ -54,15 +53,6 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """An example of a domain, with the rendered prompt."""
-
-    domain: Domain
-    example: Example
-    text: str
-
-
-@dataclass(frozen=True)
 class Rollout:
     """P groups of G completions.
 
@@ -90,12 +80,6 @@ class Rollout:
     @property
     def group_size(self) -> int:
         return len(self.completions) // len(self.prompts)
-
-
-def domain_indices(prompts: Sequence[Prompt], domains: Sequence[Domain], device: torch.device) -> Tensor:
-    """[P], which of the experiment's domains each prompt belongs to."""
-    index = {domain.name: n for n, domain in enumerate(domains)}
-    return torch.tensor([index[prompt.domain.name] for prompt in prompts], device=device)
 
 
 def draw_uniforms(seed: int, step: int, example_id: str, group_size: int, length: int) -> np.ndarray:

@@ -52,7 +52,7 @@ def test_smollm2_with_lora_is_exported_merged_and_as_an_adapter(
     config = load_config(mine, bindings)
     run = Run(config.experiment, tmp_path / "run", operative_config=config.operative)
     run.execute()
-    assert run.trainer.reference is None
+    assert run.trainer.models.reference is None
     ids = torch.tensor([[1, 520, 9531, 198, 2683, 314, 216, 34]])
     with torch.no_grad():
         expected = run.trainer.loaded.model.eval()(input_ids=ids).logits

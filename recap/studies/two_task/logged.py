@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recap.runs.tracking import Tracker, Tracking, environment, source_tags
+from recap.experiment.run_settings import Tracking
+from recap.runs.tracking import Tracker, environment, source_tags
 from recap.studies.two_task.measures import Interval
 from recap.studies.two_task.problem import STARTS
 from recap.studies.two_task.study import Outcome, Settings

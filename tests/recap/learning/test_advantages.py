@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recap.learning.advantages import Advantages, AdvantageScale, WeightsActOn, group_advantages, step_advantages
-from recap.rewards.verification import RewardTable
+from recap.learning.advantages import Advantages, group_advantages, step_advantages
+from recap.optimization.grpo import AdvantageScale, WeightsActOn
+from recap.rewards.table import RewardTable
 
 
 def test_by_hand() -> None:

@@ -18,16 +18,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from recap.data.domains import Domain
-from recap.learning.advantages import WeightsActOn, step_advantages
+from recap.data.prompts import PLAIN, ask
+from recap.learning.advantages import step_advantages
 from recap.learning.batch import Batch, count
 from recap.learning.microbatch import reinforcement_batch
 from recap.learning.passes import ReinforcementPass, StepWeights
 from recap.model.scoring import Scorer
-from recap.optimization.grpo import GRPO
-from recap.rewards.verification import RewardTable
-from recap.rewards.workers import ScoreResult
-from recap.sampling.rollout import Prompt, Rollout
+from recap.optimization.grpo import GRPO, WeightsActOn
+from recap.rewards.requests import ScoreResult
+from recap.rewards.table import RewardTable
+from recap.sampling.rollout import Rollout
 from registry.backends.base import LoadedModel
 from registry.backends.tiny_qwen2_5_vl import TinyQwen2_5_VL
 from registry.replay.arithmetic import Arithmetic
@@ -64,8 +64,7 @@ def theirs(tiny: LoadedModel) -> Any:
 @pytest.fixture(scope="module", params=["text", "image"])
 def rollout(request: pytest.FixtureRequest, tiny: LoadedModel) -> Rollout:
     source = Arithmetic() if request.param == "text" else Counting()
-    domain = Domain(name="d", source=source, objectives={"accuracy": lambda completion, example: 1.0})
-    prompts = [Prompt(domain, example, domain.render(example)) for example in source.take(PROMPTS)]
+    prompts = [ask(PLAIN, example) for example in source.take(PROMPTS)]
     encoded = tiny.encode([p.text for p in prompts], [p.example for p in prompts], torch.device("cpu"))
     generator = torch.Generator().manual_seed(1)
     lengths = torch.tensor([6, 3, 1, 6, 4, 5, 2, 6, 6, 3, 5, 4])

@@ -69,10 +69,10 @@ def gradient_of(bindings: list[str]) -> Found:
     counts, _ = trainer.count(batch)
     weights = {objective.name: 0.5 + 0.3 * k for k, objective in enumerate(trainer.objectives)}
     passes = trainer.passes(batch, counts, weights)
-    losses, metrics = trainer.forward_backward(passes, counts, weights)
+    losses, metrics = trainer.update.forward_backward(passes, counts, weights)
     kinds = {ReinforcementPass: "reinforcement", SupervisedPass: "supervised", EmptyPass: "empty"}
     return {
-        "gradient": torch.cat([p.grad.flatten() for p in trainer.scorer.parameters()]),
+        "gradient": torch.cat([p.grad.flatten() for p in trainer.models.scorer.parameters()]),
         "losses": losses,
         "metrics": metrics,
         "completions": {
@@ -157,14 +157,14 @@ def test_prompts_are_dealt_evenly_over_all_domains(
         dealt.append([])
         for step in range(4):
             trainer.step_number = step
-            dealt[-1].append([f"{prompt.domain.name} {prompt.example.id}" for prompt in trainer.draw()])
+            dealt[-1].append([f"{domain.name} {prompt.example.id}" for domain, prompt in trainer.draw()])
         monkeypatch.undo()
     trainer = Trainer(small("train.prompts_per_step = 7", rates).experiment)
     for step in range(4):
         trainer.step_number = step
         shares = [ranks[step] for ranks in dealt]
         assert sorted(map(len, shares)) == [2, 2, 3]
-        whole = [f"{prompt.domain.name} {prompt.example.id}" for prompt in trainer.draw()]
+        whole = [f"{domain.name} {prompt.example.id}" for domain, prompt in trainer.draw()]
         assert sorted(prompt for share in shares for prompt in share) == sorted(whole)
 
 

@@ -53,7 +53,7 @@ def test_micro_batches_give_the_same_gradient(small: Small) -> None:
         batch = trainer.verify(trainer.roll_out(prompts := trainer.draw()), prompts)
         counts, _ = trainer.count(batch)
         weights = trainer.reweighting.weights
-        trainer.forward_backward(trainer.passes(batch, counts, weights), counts, weights)
+        trainer.update.forward_backward(trainer.passes(batch, counts, weights), counts, weights)
         gradients.append(torch.cat([p.grad.flatten() for p in trainer.loaded.model.parameters()]))
     assert gradients[0].norm() > 0
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
@@ -202,18 +202,18 @@ def test_nan_in_a_reward_never_reaches_the_weights(small: Small) -> None:
 def test_nan_in_a_loss_never_reaches_the_weights(small: Small) -> None:
     trainer = Trainer(small().experiment)
     before = parameters(trainer)
-    forward = trainer.scorer.forward
+    forward = trainer.models.scorer.forward
 
     def broken(*args: object, **kwargs: object):  # type: ignore[no-untyped-def]
         scores = forward(*args, **kwargs)
         return scores._replace(log_probs=scores.log_probs * float("nan"))
 
-    trainer.scorer.forward = broken  # type: ignore[method-assign]
+    trainer.models.scorer.forward = broken  # type: ignore[method-assign]
     result = trainer.step()
     assert not result.updated
     assert torch.equal(before, parameters(trainer))
     assert not any(
-        torch.isnan(v).any() for s in trainer.optimizer.state.values() for v in s.values() if torch.is_tensor(v)
+        torch.isnan(v).any() for s in trainer.models.optimizer.state.values() for v in s.values() if torch.is_tensor(v)
     )
 
 

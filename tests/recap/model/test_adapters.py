@@ -148,7 +148,7 @@ def test_training_moves_the_adapter_and_leaves_the_base_as_it_was(small: Small, 
     assert base.keys() == after.keys()
     assert all(torch.equal(base[name], after[name]) for name in base)
     assert all(layer.lora_B["default"].weight.abs().max() > 0 for layer in adapted_layers(model).values())
-    count = sum(parameter.numel() for parameter in trainer.trained_parameters)
+    count = sum(parameter.numel() for parameter in trainer.models.trained_parameters)
     assert f"with LoRA of rank 4 ({count:,} of " in trainer.loaded.description
 
 
@@ -195,11 +195,11 @@ def test_the_base_is_the_reference_model(small: Small) -> None:
     """After some updates: what a frozen copy of the start gives, without one being held."""
     trainer = Trainer(small(*LORA, "train.reweighting = @reweighting.kl_only").experiment)
     assert trainer.kl_coefficient > 0
-    assert trainer.reference is None
+    assert trainer.models.reference is None
     assert len(trainer.accelerator._models) == 1
     model = trainer.loaded.model
     base = base_weights(model)
-    copied = copy.deepcopy(trainer.scorer).eval()  # of the start, B = 0
+    copied = copy.deepcopy(trainer.models.scorer).eval()  # of the start, B = 0
     assert trainer.step().metrics["kl"] == pytest.approx(0, abs=1e-6)
     assert trainer.step().metrics["kl"] > 1e-5
 
@@ -209,12 +209,12 @@ def test_the_base_is_the_reference_model(small: Small) -> None:
     item = reinforced.item  # type: ignore[attr-defined]
     arguments = (item.encoded, item.completion_ids, item.completion_mask)
     with torch.no_grad():
-        expected, adapted = copied(*arguments).log_probs, trainer.scorer(*arguments).log_probs
-    found = trainer.reference_log_probs(item)
+        expected, adapted = copied(*arguments).log_probs, trainer.models.scorer(*arguments).log_probs
+    found = trainer.models.reference_log_probs(item)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     assert (found - adapted).abs().max() > 1e-3
     assert model.training
-    assert all(parameter.requires_grad for parameter in trainer.trained_parameters)
+    assert all(parameter.requires_grad for parameter in trainer.models.trained_parameters)
     assert all(torch.equal(base[name], weight) for name, weight in base_weights(model).items())
 
 
@@ -271,7 +271,7 @@ def test_a_resumed_lora_run_goes_on_bit_for_bit_from_a_small_checkpoint(small: S
         whole.trainer.loaded.model.named_parameters(), resumed.trainer.loaded.model.parameters(), strict=True
     ):
         assert torch.equal(ours, theirs), name
-    adapter = sum(4 * parameter.numel() for parameter in whole.trainer.trained_parameters)
+    adapter = sum(4 * parameter.numel() for parameter in whole.trainer.models.trained_parameters)
     saved = (directory / "checkpoint-000002" / "model.safetensors").stat().st_size
     assert adapter <= saved < 2 * adapter
 

@@ -17,10 +17,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from recap.data.domains import Domain
-from recap.data.objectives import NextTokenPrediction
-from recap.model.scoring import Scorer, Scoring, log_probabilities, token_scores
-from recap.sampling.rollout import Prompt, Rollout, roll_out
+from recap.data.prompts import Prompt
+from recap.model.scoring import Scorer, Scoring
+from recap.model.token_scores import log_probabilities, token_scores
+from recap.sampling.rollout import Rollout, roll_out
 from registry.backends.base import EncodedPrompts, LoadedModel
 from registry.example import Example
 from registry.replay.arithmetic import Arithmetic
@@ -31,8 +31,7 @@ GROUP = 3
 
 
 def prompts_of(examples: list[Example]) -> list[Prompt]:
-    domain = Domain(name="d", source=Arithmetic(), objectives={"n": NextTokenPrediction()})
-    return [Prompt(domain, example, example.question) for example in examples]
+    return [Prompt(example, example.question) for example in examples]
 
 
 def mixed_examples() -> list[Example]:

@@ -81,13 +81,13 @@ def gradient(small: Small, *bindings: str) -> torch.Tensor:
     """What the optimizer sees in the first step, [parameters]."""
     trainer = Trainer(small("grpo.skip_zero_advantage = False", *bindings).experiment)
     seen = {}
-    update = trainer.update_model
+    update = trainer.update.take
 
     def spy(*arguments: Any) -> bool:
-        seen["gradient"] = torch.cat([p.grad.flatten() for p in trainer.trained_parameters])
+        seen["gradient"] = torch.cat([p.grad.flatten() for p in trainer.models.trained_parameters])
         return update(*arguments)
 
-    trainer.update_model = spy  # type: ignore[method-assign]
+    trainer.update.take = spy  # type: ignore[method-assign]
     with trainer.experiment.rewards:
         trainer.step()
     return seen["gradient"]
@@ -117,10 +117,10 @@ def test_the_trainer_aggregates_the_gradients_of_the_objectives(small: Small) ->
 @pytest.mark.parametrize("name", sorted(AGGREGATORS))
 def test_every_method_trains(small: Small, name: str) -> None:
     trainer = Trainer(small(f"train.gradient_method = '{name}'").experiment)
-    before = torch.cat([p.detach().flatten().clone() for p in trainer.trained_parameters])
+    before = torch.cat([p.detach().flatten().clone() for p in trainer.models.trained_parameters])
     with trainer.experiment.rewards:
         assert trainer.step().updated
-    after = torch.cat([p.detach().flatten() for p in trainer.trained_parameters])
+    after = torch.cat([p.detach().flatten() for p in trainer.models.trained_parameters])
     assert torch.isfinite(after).all()
     assert not torch.equal(before, after)
 

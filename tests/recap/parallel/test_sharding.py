@@ -81,9 +81,9 @@ def two_steps(bindings: list[str]) -> dict[str, Any]:
     trainer = Trainer(load_config(QUICKSTART, bindings).experiment)
     with trainer.experiment.rewards:
         metrics = [trainer.step().metrics for _ in range(2)]
-    trainer.refresh()
+    trainer.models.refresh()
     weights = {name: value.detach() for name, value in trainer.loaded.model.named_parameters()}
-    return {"metrics": metrics, "weights": weights, "sharded": trainer.sharded}
+    return {"metrics": metrics, "weights": weights, "sharded": trainer.models.sharded}
 
 
 def run_whole_and_resumed(directory: Path, bindings: list[str]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def run_whole_and_resumed(directory: Path, bindings: list[str]) -> dict[str, Any
             "metrics": metrics,
             "scores": {at: score["grounding"].score for at, score in scores.items()},
             "weights": {key: value.clone() for key, value in run.trainer.loaded.model.named_parameters()},
-            "sharded": run.trainer.sharded,
+            "sharded": run.trainer.models.sharded,
         }
     return found
 
@@ -111,21 +111,21 @@ def run_whole_and_resumed(directory: Path, bindings: list[str]) -> dict[str, Any
 def dtypes_under_bf16(bindings: list[str]) -> dict[str, Any]:
     trainer = Trainer(load_config(QUICKSTART, bindings).experiment)
     seen: dict[str, Any] = {}
-    trainer.scorer.register_forward_hook(
+    trainer.models.scorer.register_forward_hook(
         lambda module, inputs, scores: seen.update(
             log_probs=scores.log_probs.dtype, compute=module.model.get_input_embeddings().weight.dtype
         )
     )
-    optimizer_step = trainer.optimizer.step
+    optimizer_step = trainer.models.optimizer.step
 
     def recorded() -> None:
-        seen["gradient"] = {p.grad.dtype for p in trainer.scorer.parameters()}
+        seen["gradient"] = {p.grad.dtype for p in trainer.models.scorer.parameters()}
         optimizer_step()
 
-    trainer.optimizer.step = recorded
+    trainer.models.optimizer.step = recorded
     with trainer.experiment.rewards:
         result = trainer.step()
-    scorer = trainer.scorer
+    scorer = trainer.models.scorer
     assert isinstance(scorer, Scorer)
     return seen | {
         "updated": result.updated,

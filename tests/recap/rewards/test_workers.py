@@ -16,7 +16,8 @@ import gin
 import pytest
 from PIL import Image
 
-from recap.rewards.workers import Fault, RewardWorkers, ScoreRequest, verifier_name
+from recap.rewards.requests import Fault, ScoreRequest, verifier_name
+from recap.rewards.workers import RewardWorkers
 from registry import load_plugin
 from registry.example import Example
 from registry.verifiers.accuracy import Accuracy
@@ -308,7 +309,8 @@ def test_a_worker_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent(f"""
             import sys
-            from recap.rewards.workers import RewardWorkers, ScoreRequest
+            from recap.rewards.workers import RewardWorkers
+from recap.rewards.requests import ScoreRequest
             from registry import load_plugin
             from registry.example import Example
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from recap.experiment.run_settings import Checkpoints
 from recap.runs.checkpoint import (
-    Checkpoints,
     best_checkpoint,
     clean_up,
     latest_checkpoint,
     list_checkpoints,
     read_state,
+    save_checkpoint,
 )
 
 
@@ -43,7 +44,7 @@ def write(path: Path) -> None:
 
 
 def save(directory: Path, step: int, score: float | None = None, keep: int = 1) -> Path:
-    return Checkpoints(keep=keep).save(Saver(), directory, step, {"content": step}, score)  # type: ignore[arg-type]
+    return save_checkpoint(Saver(), directory, step, {"content": step}, score, keep=keep)  # type: ignore[arg-type]
 
 
 class DiesAt:

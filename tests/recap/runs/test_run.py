@@ -221,13 +221,13 @@ def test_steps_that_are_never_finite_stop_the_run_with_a_checkpoint(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = start(small("train.steps = 50", "train.max_skipped_steps = 3"), tmp_path / "run")
-    forward = run.trainer.scorer.forward
+    forward = run.trainer.models.scorer.forward
 
     def broken(*args: object, **kwargs: object) -> Any:
         scores = forward(*args, **kwargs)
         return scores._replace(log_probs=scores.log_probs * float("inf"))
 
-    monkeypatch.setattr(run.trainer.scorer, "forward", broken)
+    monkeypatch.setattr(run.trainer.models.scorer, "forward", broken)
     with pytest.raises(TrainingStopped, match="3 steps in a row were not finite"):
         run.execute()
     assert run.trainer.step_number == 3

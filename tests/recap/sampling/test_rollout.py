@@ -3,10 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recap.data.domains import Domain
-from recap.data.objectives import NextTokenPrediction
+from recap.data.prompts import Prompt
 from recap.model.decoding import invert
-from recap.sampling.rollout import Prompt, Rollout, draw_uniforms, roll_out
+from recap.sampling.rollout import Rollout, draw_uniforms, roll_out
 from registry.backends.base import LoadedModel
 from registry.example import Example
 from registry.replay.arithmetic import Arithmetic
@@ -16,8 +15,7 @@ CPU = torch.device("cpu")
 
 
 def sample(loaded: LoadedModel, examples: list[Example], **settings: object) -> Rollout:
-    domain = Domain(name="d", source=Arithmetic(), objectives={"n": NextTokenPrediction()})
-    prompts = [Prompt(domain, example, example.question) for example in examples]
+    prompts = [Prompt(example, example.question) for example in examples]
     arguments = {"group_size": 4, "max_new_tokens": 16, "temperature": 1.0, "device": CPU, **settings}
     return roll_out(loaded, prompts, **arguments)  # type: ignore[arg-type]
 

@@ -16,12 +16,11 @@ from accelerate import Accelerator
 from typer.testing import CliRunner
 
 from recap.cli import app
-from recap.data.domains import Domain
-from recap.data.objectives import NextTokenPrediction
+from recap.data.prompts import Prompt
 from recap.experiment.config import LoadedConfig
 from recap.sampling.generators import GeneratorError, VLLMColocated
 from recap.sampling.generators.sync import send_weights
-from recap.sampling.rollout import Prompt, Rollout, roll_out
+from recap.sampling.rollout import Rollout, roll_out
 from registry.backends.base import LoadedModel
 from registry.example import Example
 from registry.replay.arithmetic import Arithmetic
@@ -92,9 +91,8 @@ def vllm(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sample(loaded: LoadedModel, generator: VLLMColocated | None, **settings: Any) -> Rollout:
-    domain = Domain(name="d", source=Arithmetic(), objectives={"n": NextTokenPrediction()})
     examples: list[Example] = [COUNTING, Arithmetic().example(1)]
-    prompts = [Prompt(domain, example, example.question) for example in examples]
+    prompts = [Prompt(example, example.question) for example in examples]
     arguments = {"group_size": 1, "max_new_tokens": 12, "temperature": 0.0, "device": CPU, **settings}
     return roll_out(loaded, prompts, generator=generator, **arguments)
 

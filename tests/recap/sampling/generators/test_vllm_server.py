@@ -17,8 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from recap.data.domains import Domain
-from recap.data.objectives import NextTokenPrediction
+from recap.data.prompts import Prompt
 from recap.evaluation.capabilities import Capability, evaluate
 from recap.experiment.config import LoadedConfig
 from recap.learning.trainer import Trainer
@@ -28,7 +27,7 @@ from recap.runs.run import Run
 from recap.runs.tracking import Tracker
 from recap.sampling.generators import GeneratorError, VLLMServer
 from recap.sampling.generators.sync import send_weights
-from recap.sampling.rollout import Prompt, Rollout, generation_requests, roll_out
+from recap.sampling.rollout import Rollout, generation_requests, roll_out
 from registry.backends.base import LoadedModel
 from registry.example import Example
 from registry.replay.arithmetic import Arithmetic
@@ -48,8 +47,7 @@ def generator(server: Any, tmp_path: Path) -> VLLMServer:
 
 
 def sample(loaded: LoadedModel, generator: VLLMServer | None, **settings: Any) -> Rollout:
-    domain = Domain(name="d", source=Arithmetic(), objectives={"n": NextTokenPrediction()})
-    prompts = [Prompt(domain, example, example.question) for example in EXAMPLES]
+    prompts = [Prompt(example, example.question) for example in EXAMPLES]
     arguments = {"group_size": 4, "max_new_tokens": 12, "temperature": 0.7, "device": CPU, **settings}
     return roll_out(loaded, prompts, generator=generator, **arguments)
 
@@ -160,7 +158,7 @@ def test_every_step_samples_with_the_weights_of_the_last_update(
     for step in range(3):
         assert trainer.step().metrics["sampler_difference"] < 1e-3
         assert len(server.posted("/collective_rpc")) == step + 1
-    trainer.generator_is_stale = False  # as if the third update were none
+    trainer.models.generator_is_stale = False  # as if the third update were none
     stale = trainer.step().metrics
     assert stale["sampler_difference"] > 0.01
     assert abs(stale["sampler_ratio"] - 1) > 1e-3
@@ -202,12 +200,13 @@ def test_a_run_sends_weights_once_per_update(
 def test_a_forbidden_token_ends_its_completion(small: Small, server: Any, through_server: list[str]) -> None:
     """Its log-prob in training is -inf; the step must stay finite, even where it came first."""
     trainer = Trainer(small(*through_server, "grpo.skip_zero_advantage = False").experiment)
-    prompts = trainer.draw()
+    drawn = trainer.draw()
+    prompts = [prompt for _, prompt in drawn]
     forbidden = trainer.loaded.forbidden_token_ids[0]
     encoded = trainer.loaded.encode([p.text for p in prompts], [p.example for p in prompts], CPU)
     for request in generation_requests(prompts, encoded, 0, 0):
         server.answers[request.seed] = [[20, forbidden, 21], [forbidden, 22], [23, 24, 25], [forbidden]]
-    trainer.draw = lambda: prompts  # type: ignore[method-assign]
+    trainer.draw = lambda: drawn  # type: ignore[method-assign]
     result = trainer.step()
     assert result.updated
     (rollout,) = result.batch.rollouts

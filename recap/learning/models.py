@@ -1,0 +1,117 @@
+"""The model in its roles: the one that is trained, the one that samples, and the one that a KL term refers to."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+import transformers
+from accelerate import Accelerator
+from torch import Tensor
+
+from recap.experiment.experiment import Experiment
+from recap.learning.microbatch import ReinforcementBatch
+from recap.model.adapters import adapter_disabled
+from recap.model.scoring import Scorer
+from recap.parallel.adapter_checkpoint import leave_frozen_out
+from recap.parallel.processes import everywhere
+from recap.parallel.replica import frozen_copy, refresh, replica_of
+from recap.parallel.sharding import is_sharded, ready_sharded
+from recap.sampling.generators.sync import send_weights
+
+
+class Models:
+    """Loads an experiment's model and readies it, its optimizer and what stands beside it for the processes of a launch.
+
+    Args:
+        kl_coefficient: β of the KL term; > 0: there is a reference model.
+
+    Attributes:
+        loaded: the model that samples, is evaluated and exported; `scorer` holds the same weights, wrapped by Accelerate.
+            Where Accelerate shards those, `loaded` is a copy that `refresh` brings up to date.
+        scorer: what the loss is computed with.
+        reference: None without a KL term, and under an adapter, whose base is the reference.
+        generator_is_stale: whether the generator, where there is one, lacks the last update.
+        trained_parameters: those of the scorer that the optimizer moves.
+
+    Raises:
+        ValueError: the model, its adapter or the generator cannot be had, or not on these processes.
+    """
+
+    def __init__(self, experiment: Experiment, accelerator: Accelerator, kl_coefficient: float) -> None:
+        self.experiment = experiment
+        self.accelerator = accelerator
+        self.kl_coefficient = kl_coefficient
+        transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
+        generator = experiment.rollout.generator
+        self.generator_is_stale = generator is not None
+        if generator is not None:  # before minutes of loading
+            generator.check()
+            generator.connect()
+        self.loaded = experiment.load_model()
+        if generator is not None:
+            generator.start(self.loaded, accelerator)
+        scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
+        self.sharded = is_sharded(accelerator)
+        self._stand_beside(scorer)
+        optimizer, self.schedule = experiment.optimizer.build(scorer.parameters(), experiment.steps)
+        self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
+        if self.sharded:
+            ready_sharded(self.scorer, lambda condition: everywhere(accelerator, condition))
+        accelerator.register_for_checkpointing(self.schedule)
+        if experiment.adapter is not None:
+            leave_frozen_out(accelerator)
+        self.trained_parameters = [p for p in self.scorer.parameters() if p.requires_grad]
+
+    def _stand_beside(self, scorer: Scorer) -> None:
+        """Makes the copies that are kept beside the trained model, before Accelerate shards it."""
+        experiment, device = self.experiment, self.accelerator.device
+        # Whole copies beside a sharded model are kept in the precision that it computes in.
+        dtype = torch.bfloat16 if self.sharded and experiment.mixed_precision == "bf16" else None
+        self.reference: Scorer | None = None
+        if self.kl_coefficient > 0 and experiment.adapter is None:
+            self.reference = frozen_copy(scorer, device, dtype)
+        if self.sharded:
+            self.loaded = replica_of(self.loaded, device, dtype)
+            if self.kl_coefficient > 0 and self.reference is None:
+                # The copy's base, as a forward of the shards would need the other processes.
+                self.reference = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring)
+
+    def ready_to_sample(self) -> None:
+        """Gives whoever samples the weights as they are now; on all processes together, nothing where it has them."""
+        self.refresh()
+        generator = self.experiment.rollout.generator
+        if generator is not None and self.generator_is_stale:
+            send_weights(generator, self.loaded.model, self.accelerator)
+            self.generator_is_stale = False
+
+    def refresh(self) -> None:
+        """Gives `loaded` the weights as they are now, on all processes together; nothing where it has the same ones."""
+        if self.sharded:
+            refresh(self.loaded.model, self.scorer)
+
+    @property
+    def keeps_prefix(self) -> bool:
+        """Whether prompts computed in the rollout serve the loss too.
+
+        Not where the copy that samples is another than the one that is trained, nor with several micro-batches, whose
+        purpose is that the activations of one are in memory at a time.
+        """
+        scorer: Scorer = self.accelerator.unwrap_model(self.scorer)
+        return not self.sharded and self.experiment.accumulation_steps == 1 and scorer.wants_prefix
+
+    @torch.no_grad()
+    def reference_log_probs(self, item: ReinforcementBatch) -> Tensor:
+        """Log-probs of completions under the reference model, a frozen copy or the adapter's base: [P * G, T]."""
+        # Out of its wrapper, which counts forwards: a process may have more of these than another.
+        scorer = self.reference or self.accelerator.unwrap_model(self.scorer)
+        base = nullcontext() if self.experiment.adapter is None else adapter_disabled(self.loaded.model)
+        with self.accelerator.autocast(), base:
+            scores = scorer(
+                item.encoded,
+                item.completion_ids,
+                item.completion_mask,
+                temperature=self.experiment.rollout.temperature,
+            )
+        log_probs: Tensor = scores.log_probs
+        return log_probs

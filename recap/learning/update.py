@@ -1,0 +1,134 @@
+"""The update of a step: forward and backward of (1/K) Σ λ_k L_k, gradients made one, the optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from recap.experiment.experiment import Experiment
+from recap.learning.loss import StepCounts, mean_losses, weight_vector
+from recap.learning.models import Models
+from recap.learning.passes import SAMPLER_STATISTICS, STATISTICS, Pass
+from recap.optimization.gradients import GradientAggregator, objective_gradients, set_gradient
+from recap.parallel.processes import total
+from registry.reweighting.base import ReweightingPolicy
+
+
+class UpdateResult(NamedTuple):
+    """What the updates of a step did.
+
+    Attributes:
+        losses: L_k, [K], of the first update.
+        metrics: over all processes; of the first update, but for clipping and gradient norm, which are the last one's.
+        taken: whether the optimizer took all of them.
+    """
+
+    losses: Tensor
+    metrics: dict[str, float]
+    taken: bool
+
+
+class Update:
+    """Updates the model, `grpo.iterations` times a step; an update that is not finite is not taken."""
+
+    def __init__(
+        self, experiment: Experiment, models: Models, reweighting: ReweightingPolicy, accelerator: Accelerator
+    ) -> None:
+        self.experiment = experiment
+        self.objectives = experiment.objectives
+        self.models = models
+        self.reweighting = reweighting
+        self.accelerator = accelerator
+        self.aggregator = GradientAggregator(experiment.gradient_method)
+        accelerator.register_for_checkpointing(self.aggregator)
+        self.per_objective = bool(experiment.gradient_method) or reweighting.needs_gradient_norms
+
+    def __call__(
+        self, passes: Sequence[Pass], counts: StepCounts, weights: Mapping[str, float], rewards: Mapping[str, float]
+    ) -> UpdateResult:
+        """All updates of a step, on the same rollouts."""
+        losses, metrics = self.forward_backward(passes, counts, weights)
+        taken = self.take(losses, rewards, metrics)
+        for _ in range(self.experiment.grpo.iterations - 1):
+            if not taken:
+                break
+            later_losses, later = self.forward_backward(passes, counts, weights)
+            taken = self.take(later_losses, rewards, later)
+            metrics |= {name: later[name] for name in ("clipped", "gradient_norm") if name in later}
+        self.models.schedule.step()
+        return UpdateResult(losses, metrics, taken)
+
+    def forward_backward(
+        self, passes: Sequence[Pass], counts: StepCounts, weights: Mapping[str, float]
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Accumulates the gradient of (1/K) Σ λ_k L_k; returns L_k, [K], and metrics, over all processes."""
+        sums = torch.zeros_like(counts.units)
+        statistics = torch.zeros(len(STATISTICS), device=self.accelerator.device)
+        jacobian = torch.zeros(())
+        for index, run_pass in enumerate(passes):
+            # A sharded gradient is summed over processes at every pass: whole ones would have to be kept until the last.
+            sums_now = self.models.sharded or (index == len(passes) - 1 and not self.per_objective)
+            with nullcontext() if sums_now else self.accelerator.no_sync(self.models.scorer):
+                result = run_pass()
+                sums += result.parts.sums
+                statistics += result.statistics
+                if self.per_objective:
+                    found = objective_gradients(result.parts.objectives, self.models.trained_parameters)
+                    jacobian = jacobian + found
+                else:
+                    # Data-parallel wrappers average the gradients of the processes; ours are shares of a sum.
+                    self.accelerator.backward(result.parts.loss * self.accelerator.num_processes)
+        if self.per_objective:
+            self.combine(total(self.accelerator, jacobian), counts, weights)
+        for parameter in self.models.trained_parameters:
+            # What nothing reached has gradient 0: which groups were skipped, and where, cannot matter to the optimizer.
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        losses = mean_losses(total(self.accelerator, sums), counts)
+        return losses, self.metrics(losses, total(self.accelerator, statistics), weights)
+
+    def combine(self, jacobian: Tensor, counts: StepCounts, weights: Mapping[str, float]) -> None:
+        """One direction from the gradients of the objectives, [K, parameters]: by a gradient method, or their mean."""
+        if self.reweighting.needs_gradient_norms:
+            norms, present = jacobian.norm(dim=1).tolist(), counts.present.any(0).tolist()
+            names = [objective.name for objective in self.objectives]
+            self.reweighting.observe_gradient_norms(
+                {name: norm for name, norm, there in zip(names, norms, present, strict=True) if there}
+            )
+        weighted = jacobian * weight_vector(weights, self.objectives, jacobian.device)[:, None]
+        set_gradient(self.aggregator(weighted), self.models.trained_parameters)
+
+    def take(self, losses: Tensor, rewards: Mapping[str, float], metrics: dict[str, float]) -> bool:
+        """An optimizer step, unless a loss, a reward or the gradient is not finite; whether it was taken."""
+        limit = self.experiment.optimizer.max_grad_norm
+        norm = float(self.accelerator.clip_grad_norm_(self.models.scorer.parameters(), limit))
+        metrics |= {"gradient_norm": norm, "learning_rate": float(self.models.schedule.get_last_lr()[0])}
+        finite = bool(torch.isfinite(losses).all()) and all(map(math.isfinite, [norm, *rewards.values()]))
+        if finite:
+            self.models.optimizer.step()
+            self.models.generator_is_stale = True
+        self.models.optimizer.zero_grad()
+        return finite
+
+    def metrics(self, losses: Tensor, statistics: Tensor, weights: Mapping[str, float]) -> dict[str, float]:
+        """L_k, their weighted mean, and what the passes counted, [len(STATISTICS)], over all processes."""
+        lam = weight_vector(weights, self.objectives, losses.device)
+        metrics = {f"loss/{objective.name}": float(losses[k]) for k, objective in enumerate(self.objectives)}
+        metrics["loss"] = float((lam * losses).mean())
+        totals = dict(zip(STATISTICS, statistics.tolist(), strict=True))
+        if not totals["sequences"]:
+            return metrics
+        metrics["entropy"] = totals["entropy"] / totals["sequences"]
+        if self.models.kl_coefficient:
+            metrics["kl"] = totals["kl"] / totals["sequences"]
+        if self.experiment.grpo.iterations > 1:
+            metrics["clipped"] = totals["clipped"] / max(1, totals["tokens"])
+        if self.experiment.rollout.generator is not None:
+            metrics |= {name: totals[name] / max(1, totals["tokens"]) for name in SAMPLER_STATISTICS}
+        return metrics
