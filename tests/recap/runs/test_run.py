@@ -253,3 +253,13 @@ def test_malformed_rows_are_skipped_counted_and_reported(small: Small, tmp_path:
     run.execute()
     assert run.trainer.domains[0].source.malformed.total() == 5
     assert history(str(run.tracker.run_id), "malformed/file")[-1] == (5, 5.0)
+
+
+def test_a_checkpoint_names_no_module_of_ours(small: Small, tmp_path: Path) -> None:
+    """Files of the engine may move: what was written before they did must still be read."""
+    config = small("train.steps = 1", "checkpoints.every = 1", "checkpoints.save_model = False")
+    run = start(config, tmp_path / "run")
+    run.execute()
+    for file in (run.directory / "checkpoint-000001").iterdir():
+        found = file.read_bytes()
+        assert not any(name in found for name in (b"recap.", b"registry.")), file.name
