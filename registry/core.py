@@ -24,6 +24,10 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 ENTRY_POINT_GROUP = "recap.plugins"
 
+GIVEN_BY_THE_ENGINE = frozenset({"objectives"})
+"""Parameters that are no user's to bind: the engine builds a reweighting policy with the objectives of the experiment's
+domains, and what it gives would overrule a binding."""
+
 
 class RegistryError(ValueError):
     """A name that is unknown, or registered twice."""
@@ -47,6 +51,13 @@ class Entry:
     @property
     def signature(self) -> inspect.Signature:
         return inspect.signature(self.original)
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """Those that a user can bind, in the order written: ``gin_module.name.parameter = value``."""
+        return {
+            name: parameter for name, parameter in self.signature.parameters.items() if name not in GIVEN_BY_THE_ENGINE
+        }
 
 
 class Registry:

@@ -52,11 +52,10 @@ class HubDataset(TableSource):
                 f"{self.title}: {self.dataset!r} is neither a folder that exists nor an id such as owner/name"
             )
 
-    def check(self) -> None:
+    def check_tables(self) -> None:
         """Opens what is saved on disk. Never asks the Hub, nor builds what `load_dataset` would have to build first."""
-        super().check()
         if self._saved:
-            len(self._rows)
+            super().check_tables()
 
     def open_tables(self) -> list[NamedTable]:
         configs = [self.configs] if isinstance(self.configs, str) else self.configs

@@ -118,6 +118,14 @@ class TableSource(ReplaySource):
     def check(self) -> None:
         if self._image_root is not None and not self._image_root.is_dir():
             raise MissingData(f"{self.title}: image_root {self.image_root!r} is not a folder")
+        self.check_tables()
+
+    def check_tables(self) -> None:
+        """The part of `check` that looks at the data. Opens the tables, looks for the columns and tries the first rows.
+
+        To be overridden where opening means more than finding the rows: a download, or a copy.
+        """
+        len(self._rows)
 
     def check_schema(self, columns: Sequence[str], origin: str) -> None:
         """Raises ValueError, one for all that is missing, where fields name columns that the table lacks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,14 +12,23 @@ from registry.reweighting.base import SignalKind
 MAX_RATE = 10.0
 """Ratios of losses are kept in [0, MAX_RATE], so that dividing by a mean near zero cannot dominate."""
 
+LARGEST_RATE = sys.float_info.max / 2
+"""Where no limit is set, ratios are kept in [-LARGEST_RATE, LARGEST_RATE]: finite, and so is the sum of two."""
 
-def ratio(a: float, b: float) -> float:
-    """a / b where b > 0, continued to b <= 0 so that it stays > 1 exactly where a > b; in [0, MAX_RATE]."""
+
+def ratio(a: float, b: float, limit: float | None = MAX_RATE) -> float:
+    """a / b where b > 0, continued to b <= 0 so that it stays > 1 exactly where a > b; in [0, limit].
+
+    Without a limit it is cut at neither end, but b = 0, where it would be infinite, keeps the answer of MAX_RATE.
+    """
+    if limit is None and b == 0:
+        limit = MAX_RATE
+    low, high = (-LARGEST_RATE, LARGEST_RATE) if limit is None else (0.0, min(limit, LARGEST_RATE))
     if b > 0:
-        return clamp(a / b, 0.0, MAX_RATE)
+        return clamp(a / b, low, high)
     if b < 0:
-        return clamp(2 - a / b, 0.0, MAX_RATE)  # 1 + (a - b) / |b|
-    return 1.0 if a == 0 else MAX_RATE if a > 0 else 0.0  # the limits of both branches
+        return clamp(2 - a / b, low, high)  # 1 + (a - b) / |b|
+    return clamp(1.0 if a == 0 else math.copysign(math.inf, a), low, high)  # the limits of both branches
 
 
 def clamp(value: float, low: float, high: float) -> float:

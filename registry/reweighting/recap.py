@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-from registry.reweighting.numerics import is_number, mean_one, ratio, require, softmax
+from registry.reweighting.numerics import MAX_RATE, is_number, mean_one, ratio, require, softmax
 
 
 class Rates(NamedTuple):
@@ -33,9 +33,14 @@ class Recap(ReweightingPolicy):
         s = c + i,   or   α c + (1 - α) i                                  score
         λ = K · softmax(s / T)                                             weights, of mean 1
 
-    λ is 1 until the history is full. Fed with losses and `spread="window_mean"` this is Algorithm 2 to the letter;
-    `spread="current_mean"` is the formula of the text and of Algorithm 1. The paper's v1 has the inverse c
-    (`convergence="v1"`, > 1 while worsening); its σ, over the newer window alone, is not offered.
+    λ is 1 until the history is full. Fed with losses, `spread="window_mean"` and `rate_limit=None`, this is Algorithm 2
+    to the letter wherever both means are > 0; `spread="current_mean"` is the formula of the text and of Algorithm 1. The
+    paper's v1 has the inverse c (`convergence="v1"`, > 1 while worsening); its σ, over the newer window alone, is not
+    offered.
+
+    Ours, and on by default: c and i are cut to [0, 10], so that a mean near 0 cannot give one objective everything; s
+    lies in [0, 20]. Over signals > 0, c meets that bound only when a mean changes tenfold between the windows, and i stays
+    below 1 + sqrt(W / 2).
 
     Ours, and off by default: a floor f, λ' = f + (1 - f) λ, and smoothing β, λ'_t = β λ'_(t-1) + (1 - β) λ_t from λ'_0 = 1
     (then the floor). Both keep the mean at 1.
@@ -45,12 +50,14 @@ class Recap(ReweightingPolicy):
             their part among themselves, λ = (number of full ones) · softmax(s / T). The mean is 1 throughout.
         Absent objective: its history does not advance, and its score stays.
         NaN or inf: counted (`ignored` in the diagnostics) and otherwise treated as absent.
-        Denominator of c negative or 0: c = 1 + (a - b) / |b| for c = a / b, the same number for b > 0, so that
-            c > 1 still means improving. Both means 0: c = 1.
+        Denominator of c negative: c = 1 + (a - b) / |b| for c = a / b, the same number for b > 0, so that c > 1 still
+            means improving. Denominator 0: the limits of both, c = 10 for a > 0 and c = 0 for a < 0. Both means 0: c = 1.
         Means of i negative: i = σ / (|μ| + |μ̃|), the same number for means > 0. All signals 0: i = 0;
             both means 0 though the signals vary: i = 10.
-        Means near 0: c and i are cut to [0, 10], so s lies in [0, 20]. c meets that bound only when a mean changes
-            tenfold between the windows; i, over signals >= 0, stays below 1 + sqrt(W / 2).
+        Another bound (`rate_limit`): it takes the place of 10 throughout. None: c and i are not cut, so c can be < 0
+            where a mean is. A denominator that is 0, or vanishes beside the largest signal (1e-323 of it), still gives
+            the 10, 0 or 1 above. A ratio that overflows counts as half the largest float, so that s stays finite;
+            objectives of equal s have equal weights.
 
     At T = 5 ordinary signals leave λ within some per cent of 1: look at the spread of the logged weights before
     crediting them with anything. α = 0.5 halves s, so (α = 0.5, T = 5) gives the weights of (s = c + i, T = 10).
@@ -64,6 +71,7 @@ class Recap(ReweightingPolicy):
         spread: what σ is taken around: the mean of the newer W signals, or the mean of all 2W.
         floor: f in [0, 1), the least weight that an objective can get.
         smoothing: β in [0, 1), the share of the old weights at every update.
+        rate_limit: the upper bound of c and i, > 0; None: they are not cut.
 
     Raises:
         ValueError: a parameter out of its range.
@@ -79,6 +87,7 @@ class Recap(ReweightingPolicy):
         spread: Literal["current_mean", "window_mean"] = "current_mean",
         floor: float = 0.0,
         smoothing: float = 0.0,
+        rate_limit: float | None = MAX_RATE,
     ) -> None:
         super().__init__(objectives)
         rules = {
@@ -89,6 +98,11 @@ class Recap(ReweightingPolicy):
             "spread": (spread in ("current_mean", "window_mean"), "be 'current_mean' or 'window_mean'", spread),
             "floor": (is_number(floor) and 0 <= floor < 1, "be in [0, 1)", floor),
             "smoothing": (is_number(smoothing) and 0 <= smoothing < 1, "be in [0, 1)", smoothing),
+            "rate_limit": (
+                rate_limit is None or (is_number(rate_limit) and rate_limit > 0),
+                "be None or a finite number > 0",
+                rate_limit,
+            ),
         }
         for parameter, (holds, rule, value) in rules.items():
             require(holds, "recap", parameter, rule, value)
@@ -99,6 +113,7 @@ class Recap(ReweightingPolicy):
         self.spread = spread
         self.floor = floor
         self.smoothing = smoothing
+        self.rate_limit = rate_limit
         self._history: dict[str, deque[float]] = {name: deque(maxlen=2 * window) for name in self.objectives}
         self._ignored: Counter[str] = Counter()
         self._smoothed = dict.fromkeys(self.objectives, 1.0)
@@ -141,7 +156,7 @@ class Recap(ReweightingPolicy):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from a saved state; temperature, alpha, convergence and spread are this policy's own.
+        """Continues from a saved state; temperature, alpha, convergence, spread and rate_limit are this policy's own.
 
         Raises:
             ValueError: the state is of other objectives, signal kinds or another window, or is not of this policy.
@@ -177,8 +192,9 @@ class Recap(ReweightingPolicy):
         sigma = math.sqrt(math.fsum((x - center) ** 2 for x in history) / (len(history) - 1))
 
         newer_over_older = (kind == "reward") == (self.convergence == "v2")
-        c = ratio(newer, older) if newer_over_older else ratio(older, newer)
-        i = ratio(sigma, abs(newer) + abs(older)) if sigma else 0.0
+        a, b = (newer, older) if newer_over_older else (older, newer)
+        c = ratio(a, b, self.rate_limit)
+        i = ratio(sigma, abs(newer) + abs(older), self.rate_limit) if sigma else 0.0
         s = c + i if self.alpha is None else self.alpha * c + (1 - self.alpha) * i
         return Rates(c, i, s)
 

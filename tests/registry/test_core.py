@@ -1,4 +1,5 @@
 import importlib.metadata
+import inspect
 import pickle
 import sys
 
@@ -63,6 +64,22 @@ def test_an_entry_tells_what_it_is_and_where(family):
     with open(__file__, encoding="utf-8") as source:
         assert source.readlines()[int(line) - 1].startswith("class Adder")
     assert family.names() == ["adder"]
+
+
+def test_parameters_are_those_that_a_user_can_bind(family):
+    @family.register("policy")
+    class Policy:
+        def __init__(self, objectives: list[str], window: int, rate: float = 0.5) -> None: ...
+
+    @family.register("half")
+    def half(value: float) -> float:
+        return value / 2
+
+    parameters = family.get("policy").parameters
+    assert list(parameters) == ["window", "rate"]  # neither self nor what the engine gives
+    assert parameters["window"].default is inspect.Parameter.empty
+    assert parameters["rate"].default == 0.5
+    assert list(family.get("half").parameters) == ["value"]
 
 
 def test_functions_register_too(family):

@@ -1,17 +1,22 @@
 import itertools
 import json
 import math
+import sys
+from pathlib import Path
 
+import gin
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry import reweighting_policies
 from registry.reweighting.numerics import MAX_RATE
 from registry.reweighting.recap import Recap
 from registry.testing import assert_weights_valid, check_reweighting_policy
 
-VARIANTS = list(itertools.product(("v2", "v1"), ("current_mean", "window_mean"), (None, 0.0, 0.3, 1.0)))
+ROOT = Path(__file__).parents[3]
+VARIANTS = list(itertools.product(("v2", "v1"), ("current_mean", "window_mean"), (None, 0.0, 0.3, 1.0), (10.0, None)))
 
 
 def fed(histories, kinds=None, **parameters):
@@ -42,16 +47,16 @@ def transcribed(histories, kinds, window, temperature, alpha, convergence, sprea
 # ---- the contract
 
 
-@pytest.mark.parametrize(("convergence", "spread", "alpha"), VARIANTS)
-def test_contract_of_every_variant(convergence, spread, alpha):
-    check_reweighting_policy(
-        lambda objectives: Recap(objectives, window=4, alpha=alpha, convergence=convergence, spread=spread), steps=25
-    )
+@pytest.mark.parametrize(("convergence", "spread", "alpha", "rate_limit"), VARIANTS)
+def test_contract_of_every_variant(convergence, spread, alpha, rate_limit):
+    parameters = {"alpha": alpha, "convergence": convergence, "spread": spread, "rate_limit": rate_limit}
+    check_reweighting_policy(lambda objectives: Recap(objectives, window=4, **parameters), steps=25)
 
 
+@pytest.mark.parametrize("rate_limit", [10.0, 5e-324, sys.float_info.max, None])
 @pytest.mark.parametrize("parameters", [{}, {"window": 1}, {"temperature": 0.1}, {"temperature": 5e-324}])
-def test_contract_at_the_ends(parameters):
-    check_reweighting_policy(lambda objectives: Recap(objectives, **parameters))
+def test_contract_at_the_ends(parameters, rate_limit):
+    check_reweighting_policy(lambda objectives: Recap(objectives, rate_limit=rate_limit, **parameters))
 
 
 # ---- the formula
@@ -296,16 +301,90 @@ def test_a_signal_that_is_not_finite_is_counted_and_otherwise_absent(bad):
     assert policy.diagnostics["ignored"] == {"a": 2.0}
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    steps=st.lists(st.dictionaries(st.sampled_from("abc"), st.floats() | st.just(0.0)), max_size=20),
-    temperature=st.floats(1e-3, 1e3),
+EXTREME = st.sampled_from([0.0, -0.0, 1.0, 5e-324, 1e-300, 1e300, sys.float_info.max]).flatmap(
+    lambda size: st.sampled_from([size, -size])
 )
-def test_any_floats_leave_the_weights_valid(steps, temperature):
-    policy = Recap({"a": "reward", "b": "shortfall", "c": "loss"}, window=2, temperature=temperature)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    steps=st.lists(st.dictionaries(st.sampled_from("abc"), st.floats() | EXTREME), max_size=20)
+    | st.lists(st.fixed_dictionaries(dict.fromkeys("abc", EXTREME)), min_size=4, max_size=8),
+    temperature=st.floats(1e-3, 1e3),
+    rate_limit=st.none() | st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    spread=st.sampled_from(["current_mean", "window_mean"]),
+)
+def test_any_floats_leave_the_weights_valid(steps, temperature, rate_limit, spread):
+    policy = Recap(
+        {"a": "reward", "b": "shortfall", "c": "loss"},
+        window=2,
+        temperature=temperature,
+        rate_limit=rate_limit,
+        spread=spread,
+    )
     for signals in steps:
         policy.update(signals)
         assert_weights_valid(policy, str(signals))
+
+
+# ---- the bound on the rates
+
+
+@pytest.mark.parametrize("rate_limit", [0.5, 3.0, 100])
+def test_rates_are_cut_at_the_limit(rate_limit):
+    histories = {
+        "solved": [1, 1, 0, 0],
+        "nearly": [1, 1, 1e-3, 1e-3],
+        "centred": [1, -1, 1, -1],
+        "worse": [-1, -1, 1, 1],
+    }
+    rates = fed(histories, window=2, rate_limit=rate_limit).diagnostics
+    assert rates["convergence"] == {
+        "solved": rate_limit,
+        "nearly": rate_limit,
+        "centred": min(1.0, rate_limit),
+        "worse": 0.0,
+    }
+    assert rates["instability"]["centred"] == rate_limit
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "c"),
+    [
+        ("loss", [1.0, 1e-9], 1e9),
+        ("reward", [1e-9, 1.0], 1e9),
+        ("loss", [-3.0, 1.0], -3.0),  # the bare ratio, which is below 0 where a loss rises across it
+        ("loss", [1.0, -1e-3], 1002.0),  # 1 + (1 + 0.001) / 0.001
+        ("loss", [-1.0, -1e-3], -998.0),
+        ("loss", [1e300, 1e-300], MAX_RATE),  # 0 in the unit of the largest
+        ("loss", [0.5, 0.0], MAX_RATE),
+        ("loss", [-0.5, 0.0], 0.0),
+        ("loss", [0.0, 0.0], 1.0),
+        ("loss", [1.0, 1e-310], sys.float_info.max / 2),  # would overflow
+        ("loss", [1.0, -1e-310], sys.float_info.max / 2),
+        ("loss", [-1.0, 1e-310], -sys.float_info.max / 2),
+    ],
+)
+def test_convergence_without_a_limit(kind, values, c):
+    policy = fed({"a": values}, {"a": kind}, window=1, rate_limit=None)
+    assert policy.diagnostics["convergence"]["a"] == pytest.approx(c)
+
+
+def test_instability_without_a_limit():
+    def instability(values):
+        return fed({"a": values}, window=2, spread="window_mean", rate_limit=None).diagnostics["instability"]["a"]
+
+    # both means 0.01; around it the squares are 0.99² four times
+    assert instability([1, -0.98, 1, -0.98]) == pytest.approx(math.sqrt(4 * 0.99**2 / 3) / 0.02)
+    assert instability([1, -1, 1, -1]) == MAX_RATE  # σ / 0
+    assert instability([0, 0, 0, 0]) == 0.0
+
+
+def test_two_scores_that_would_overflow_share_the_weights():
+    histories = {"a": [1.0, 1e-310], "b": [1.0, 1e-309], "c": [1.0, 1.0]}
+    for rate_limit in (None, sys.float_info.max):
+        weights = fed(histories, window=1, rate_limit=rate_limit).weights
+        assert weights == {"a": 1.5, "b": 1.5, "c": 0.0}
 
 
 # ---- state
@@ -319,6 +398,14 @@ def test_the_state_is_plain_enough_for_json():
         policy.update(signals)
         resumed.update(signals)
     assert resumed.weights == policy.weights != dict.fromkeys(PINNED_KINDS, 1.0)
+
+
+def test_the_limit_is_the_policys_own_as_its_temperature_is():
+    histories = {"a": [100.0, 1.0], "b": [1.0, 1.0]}
+    limited = fed(histories, window=1)
+    unlimited = Recap(["a", "b"], window=1, rate_limit=None)
+    unlimited.load_state_dict(limited.state_dict())
+    assert unlimited.weights == fed(histories, window=1, rate_limit=None).weights != limited.weights
 
 
 @pytest.mark.parametrize(
@@ -355,6 +442,11 @@ def test_something_that_is_no_state_of_recap_is_refused(state):
         ("alpha", math.nan, r"in \[0, 1\]"),
         ("convergence", "v3", "'v2' or 'v1'"),
         ("spread", "mean", "'current_mean' or 'window_mean'"),
+        ("rate_limit", 0.0, "None or a finite number > 0"),
+        ("rate_limit", -1.0, "None or a finite number > 0"),
+        ("rate_limit", math.inf, "None or a finite number > 0"),
+        ("rate_limit", math.nan, "None or a finite number > 0"),
+        ("rate_limit", "10", "None or a finite number > 0"),
     ],
 )
 def test_a_parameter_out_of_range_is_named_with_its_rule_and_value(parameter, value, rule):
@@ -402,27 +494,30 @@ def test_floor_and_smoothing_outside_their_range(parameters):
 
 
 def algorithm_2(history, window, temperature):
-    """The pseudocode, line by line: losses of each objective, oldest first; None before it starts."""
-    if len(next(iter(history.values()))) < 2 * window:
+    """λ by the pseudocode: losses of each objective, oldest first; None before the history is full."""
+    if any(len(losses) < 2 * window for losses in history.values()):
         return None
-    scores = []
-    for losses in history.values():
-        recent = np.array(losses[-2 * window :])
-        mu_old, mu_new = recent[:window].mean(), recent[window:].mean()
-        scores.append(mu_old / mu_new + recent.std(ddof=1) / (mu_new + mu_old))
-    scores = np.array(scores) / temperature
-    return len(scores) * np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+    recent = np.array([losses[-2 * window :] for losses in history.values()])  # [K, 2W]
+    mu_tilde, mu = recent[:, :window].mean(axis=1), recent[:, window:].mean(axis=1)
+    sigma = recent.std(axis=1, ddof=1)
+    s = (mu_tilde / mu + sigma / (mu + mu_tilde)) / temperature
+    exponentials = np.exp(s - s.max())
+    return len(s) * exponentials / exponentials.sum()
+
+
+def literal(names, **parameters):
+    return Recap(names, spread="window_mean", rate_limit=None, **parameters)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    steps=st.lists(st.tuples(*[st.floats(0.1, 0.9)] * 3), min_size=1, max_size=25),
+    steps=st.lists(st.tuples(*[st.floats(0.01, 1)] * 3), min_size=1, max_size=25),
     window=st.integers(1, 6),
     temperature=st.floats(0.5, 20),
 )
 def test_literal_algorithm_2_at_every_step(steps, window, temperature):
     names = ["a", "b", "c"]
-    policy = Recap(names, window=window, temperature=temperature, spread="window_mean")
+    policy = literal(names, window=window, temperature=temperature)
     history = {name: [] for name in names}
     for number, values in enumerate(steps, start=1):
         losses = dict(zip(names, values, strict=True))
@@ -434,4 +529,41 @@ def test_literal_algorithm_2_at_every_step(steps, window, temperature):
             assert expected is None
             assert policy.weights == dict.fromkeys(names, 1.0)
         else:
-            assert list(policy.weights.values()) == pytest.approx(expected, rel=1e-9)
+            assert list(policy.weights.values()) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@st.composite
+def fast_histories(draw, window):
+    """Losses of either sign around windows of positive mean; those of `fast` fall twentyfold or more."""
+    level = st.floats(0.01, 1)
+    levels = {"fast": (draw(st.floats(2, 5)), draw(st.floats(0.01, 0.1))), "b": draw(st.tuples(level, level))}
+    swings = st.lists(st.floats(-1, 1), min_size=window, max_size=window)
+    return {
+        name: [mean + x - math.fsum(swing) / window for mean in means for swing in [draw(swings)] for x in swing]
+        for name, means in levels.items()
+    }
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), window=st.integers(1, 10), temperature=st.floats(5, 100))
+def test_literal_algorithm_2_where_the_rates_exceed_ten(data, window, temperature):
+    history = data.draw(fast_histories(window))
+    policy = literal(list(history), window=window, temperature=temperature)
+    for losses in zip(*history.values(), strict=True):
+        policy.update(dict(zip(history, losses, strict=True)))
+    assert policy.diagnostics["convergence"]["fast"] > MAX_RATE
+    expected = algorithm_2(history, window, temperature)
+    assert list(policy.weights.values()) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_the_shipped_file_is_algorithm_2(monkeypatch):
+    monkeypatch.chdir(ROOT)  # where its include starts
+    gin.clear_config()
+    reweighting_policies.load_builtins()
+    gin.parse_config_file("experiments/reweighting/recap_literal.gin", skip_unknown=True)  # `train` is the engine's
+    policy = reweighting_policies.build("recap", ["a", "b"])
+    gin.clear_config()
+    history = {"a": [2.0, 3.0] * 5 + [0.1, 0.2] * 5, "b": [1.0, 1.1] * 10}  # c of a: 2.5 / 0.15
+    for a, b in zip(*history.values(), strict=True):
+        policy.update({"a": a, "b": b})
+    assert list(policy.weights.values()) == pytest.approx(algorithm_2(history, 10, 5.0), rel=1e-9)
