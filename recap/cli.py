@@ -237,11 +237,9 @@ def _family(name: str) -> Registry:
 
 
 def _parameters(entry: Entry) -> list[str]:
-    hidden = ("self", "objectives")
     return [
         str(parameter).split(":")[0] if parameter.default is parameter.empty else f"{name}={parameter.default!r}"
-        for name, parameter in entry.signature.parameters.items()
-        if name not in hidden
+        for name, parameter in entry.parameters.items()
     ]
 
 

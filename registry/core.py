@@ -49,14 +49,12 @@ class Entry:
         return lines[0] if lines else "(no docstring)"
 
     @property
-    def signature(self) -> inspect.Signature:
-        return inspect.signature(self.original)
-
-    @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """Those that a user can bind, in the order written: ``gin_module.name.parameter = value``."""
         return {
-            name: parameter for name, parameter in self.signature.parameters.items() if name not in GIVEN_BY_THE_ENGINE
+            name: parameter
+            for name, parameter in inspect.signature(self.original).parameters.items()
+            if name not in GIVEN_BY_THE_ENGINE
         }
 
 

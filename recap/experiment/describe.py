@@ -42,8 +42,7 @@ def describe_part(registry: Registry, entry: Entry) -> str:
     """Documentation, gin name, parameters and place of a part; three examples where it is a source that needs no data."""
     parameters = [
         f"  {registry.gin_module}.{entry.name}.{name}" + ("" if p.default is p.empty else f" = {p.default!r}")
-        for name, p in entry.signature.parameters.items()
-        if name not in ("self", "objectives")
+        for name, p in entry.parameters.items()
     ]
     lines = [
         f"@{registry.gin_module}.{entry.name}    {entry.location}",

@@ -81,6 +81,28 @@ CONVERTERS = {
 }
 
 
+def wanted_columns(columns: Columns | None, convert: str | Converter) -> dict[str, str]:
+    """Column -> the field that is read from it; {} where only a function of the user's own knows."""
+    if columns is not None:
+        pairs = ((names, field) for field, names in columns.items())
+        return {name: field for names, field in pairs for name in ([names] if isinstance(names, str) else names)}
+    return {field: field for field in CONVERTERS[convert].reads} if isinstance(convert, str) else {}
+
+
+def converted(fields: dict[str, Any], convert: str | Converter, *, whole: bool) -> dict[str, Any]:
+    """The fields of an example from those of a row; without `whole` a row may lack what others have (JSON Lines)."""
+    if isinstance(convert, str):
+        function, reads = CONVERTERS[convert]
+        return dict(function(fields if whole else {**dict.fromkeys(reads), **fields}))
+    try:
+        return dict(convert(fields))
+    except MalformedExample:
+        raise
+    except Exception as error:  # someone's function met a row it was not written for: no reason to end a run
+        where = getattr(convert, "__name__", str(convert))
+        raise MalformedExample(f"converter {where} failed: {type(error).__name__}: {error}") from error
+
+
 def check_columns(columns: Columns | None, convert: str | Converter, source: str) -> None:
     """Raises ValueError for an unknown converter, and for fields that it does not know or lacks."""
     if callable(convert):

@@ -13,18 +13,19 @@ from registry.example import BoxFrame, Example, MalformedExample
 from registry.replay.base import MissingData, ReplaySource, shuffled_row
 from registry.replay.boxes import BoxOrder, box_text
 from registry.replay.fields import (
-    CONVERTERS,
     METADATA,
     Columns,
     Converter,
     answer_text,
     check_columns,
     choices_of,
+    converted,
     did_you_mean,
     rename,
     strip_markers,
     tagged,
     text,
+    wanted_columns,
     with_choices,
 )
 from registry.replay.pictures import load_images
@@ -129,12 +130,7 @@ class TableSource(ReplaySource):
 
     def check_schema(self, columns: Sequence[str], origin: str) -> None:
         """Raises ValueError, one for all that is missing, where fields name columns that the table lacks."""
-        wanted: dict[str, str] = {}  # column -> field
-        if self.columns is not None:
-            for field, names in self.columns.items():
-                wanted.update(dict.fromkeys([names] if isinstance(names, str) else names, field))
-        elif isinstance(self.convert, str):
-            wanted = {field: field for field in CONVERTERS[self.convert].reads}
+        wanted = wanted_columns(self.columns, self.convert)
         if self.explode is not None:
             wanted.setdefault(self.explode, "explode")
         missing = {column: field for column, field in wanted.items() if column not in columns}
@@ -185,7 +181,9 @@ class TableSource(ReplaySource):
 
     def _example(self, row: Row) -> Example:
         try:
-            return self._build(row, self._convert(rename(row.values, self.columns)))
+            return self._build(
+                row, converted(rename(row.values, self.columns), self.convert, whole=self.columns is not None)
+            )
         except MalformedExample as error:
             raise MalformedExample(f"{row.where}: {error}") from error
 
@@ -218,20 +216,6 @@ class TableSource(ReplaySource):
             file_size=file_size,
             metadata=metadata,
         )
-
-    def _convert(self, fields: dict[str, Any]) -> dict[str, Any]:
-        if isinstance(self.convert, str):
-            function, reads = CONVERTERS[self.convert]
-            if self.columns is None:  # a JSON Lines row may lack what others have
-                fields = {**dict.fromkeys(reads), **fields}
-            return dict(function(fields))
-        try:
-            return dict(self.convert(fields))
-        except MalformedExample:
-            raise
-        except Exception as error:  # someone's function met a row it was not written for: no reason to end a run
-            where = getattr(self.convert, "__name__", str(self.convert))
-            raise MalformedExample(f"converter {where} failed: {type(error).__name__}: {error}") from error
 
     def _check_choice(self, parameter: str, allowed: Sequence[str], optional: bool = False) -> None:
         value = getattr(self, parameter)

@@ -55,8 +55,7 @@ class Method:
         return Reweighting([self._policy(seed) for seed in seeds])
 
     def _policy(self, seed: int) -> ReweightingPolicy:
-        takes_seed = "seed" in reweighting_policies.get(self.part).signature.parameters
-        seeded = {"seed": seed} if takes_seed else {}
+        seeded = {"seed": seed} if "seed" in reweighting_policies.get(self.part).parameters else {}
         policy: ReweightingPolicy = reweighting_policies.build(
             self.part, objectives=TASKS, **seeded, **dict(self.parameters)
         )

@@ -310,7 +310,7 @@ def test_a_worker_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         textwrap.dedent(f"""
             import sys
             from recap.rewards.workers import RewardWorkers
-from recap.rewards.requests import ScoreRequest
+            from recap.rewards.requests import ScoreRequest
             from registry import load_plugin
             from registry.example import Example
 
