@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from einops import rearrange
@@ -18,6 +19,8 @@ from recap.optimization.grpo import GRPO
 from recap.rewards.table import RewardTable
 from recap.sampling.rollout import Rollout
 from registry.backends.base import EncodedPrompts, LoadedModel
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -104,36 +107,63 @@ def supervised_batch(
     return SupervisedBatch(encoded, ids, mask, applies.to(device), predictions, index)
 
 
-def reinforcement_batch(
-    loaded: LoadedModel, rollout: Rollout, table: RewardTable, advantages: Advantages, grpo: GRPO, *, skip: bool
-) -> ReinforcementBatch | None:
-    """What a forward works on; None where no group is worth one.
+def micro_batch_size(prompts: int, number: int) -> int:
+    """Prompts of each of at most `number` micro-batches."""
+    return max(1, -(-prompts // number))
+
+
+def deal(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """Micro-batches of at most `size`, as even as can be; items are dealt out in turn, which spreads domains evenly."""
+    number = -(-len(items) // size)
+    return [list(items[i::number]) for i in range(number)]
+
+
+def reinforcement_batches(
+    loaded: LoadedModel,
+    rollout: Rollout,
+    table: RewardTable,
+    advantages: Advantages,
+    grpo: GRPO,
+    *,
+    size: int,
+    skip: bool,
+) -> list[ReinforcementBatch]:
+    """What the forwards work on: micro-batches of the groups that are worth one.
 
     Args:
+        size: groups in a micro-batch, at most.
         skip: whether groups without a gradient may be left out, if `grpo` says so.
     """
-    ids, mask, encoded = rollout.completion_ids, rollout.completion_mask, rollout.encoded
-    sampler, prefix = rollout.sampler_log_probs, rollout.prefix
-    loss_mask = grpo.loss_mask(mask, rollout.truncated)
     keep = torch.ones_like(table.domain_index, dtype=torch.bool)
     if skip and grpo.skip_zero_advantage:
-        keep = groups_with_gradient(advantages, loss_mask)
-    if not keep.any():
-        return None
-    if prefix is not None and is_cheaper_whole(encoded.attention_mask, mask, keep):
+        keep = groups_with_gradient(advantages, grpo.loss_mask(rollout.completion_mask, rollout.truncated))
+    whole = len(rollout.prompts) <= size and rollout.prefix is not None
+    if whole and keep.any() and is_cheaper_whole(rollout.encoded.attention_mask, rollout.completion_mask, keep):
         keep = torch.ones_like(keep)
-    if not keep.all():
-        prefix = None
-        kept = [prompt for prompt, wanted in zip(rollout.prompts, keep.tolist(), strict=True) if wanted]
-        encoded = loaded.encode([prompt.text for prompt in kept], [prompt.example for prompt in kept], ids.device)
-        rows = keep.repeat_interleave(rollout.group_size)
+    parts = deal(keep.nonzero()[:, 0].tolist(), size)
+    return [_groups_of(loaded, rollout, table, advantages, grpo, part) for part in parts]
+
+
+def _groups_of(
+    loaded: LoadedModel, rollout: Rollout, table: RewardTable, advantages: Advantages, grpo: GRPO, kept: list[int]
+) -> ReinforcementBatch:
+    """Some groups of a rollout, by the numbers of their prompts; encoded anew, unless they are all."""
+    ids, mask, encoded = rollout.completion_ids, rollout.completion_mask, rollout.encoded
+    sampler, prefix, combined = rollout.sampler_log_probs, rollout.prefix, advantages.combined
+    loss_mask = grpo.loss_mask(mask, rollout.truncated)
+    applies, domain_index = table.applies, table.domain_index
+    if kept != list(range(len(rollout.prompts))):
+        prompts, prefix = [rollout.prompts[p] for p in kept], None
+        encoded = loaded.encode([prompt.text for prompt in prompts], [prompt.example for prompt in prompts], ids.device)
+        groups = torch.tensor(kept, device=ids.device)
+        rows = (groups[:, None] * rollout.group_size + torch.arange(rollout.group_size, device=ids.device)).flatten()
         length = int(mask[rows].sum(1).max())
         ids, mask, loss_mask = (part[rows, :length] for part in (ids, mask, loss_mask))
         sampler = None if sampler is None else sampler[rows, :length]
-        combined = advantages.combined
-        advantages = Advantages(advantages.per_objective[keep], None if combined is None else combined[keep])
-    kept_rows = (table.applies[keep], table.domain_index[keep])
-    return ReinforcementBatch(encoded, ids, mask, loss_mask, advantages, *kept_rows, sampler, prefix)
+        combined = None if combined is None else combined[groups]
+        advantages = Advantages(advantages.per_objective[groups], combined)
+        applies, domain_index = applies[groups], domain_index[groups]
+    return ReinforcementBatch(encoded, ids, mask, loss_mask, advantages, applies, domain_index, sampler, prefix)
 
 
 def is_cheaper_whole(prompt_mask: Tensor, completion_mask: Tensor, keep: Tensor) -> bool:

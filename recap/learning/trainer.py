@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +22,7 @@ from recap.learning.advantages import step_advantages
 from recap.learning.batch import Batch as Batch  # part of what `step` returns
 from recap.learning.batch import count, mean_rewards, rollout_metrics
 from recap.learning.loss import StepCounts, mean_losses, weight_vector
-from recap.learning.microbatch import reinforcement_batch, supervised_batch
+from recap.learning.microbatch import deal, micro_batch_size, reinforcement_batches, supervised_batch
 from recap.learning.models import Models
 from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.learning.phases import Phases, timed
@@ -32,8 +31,6 @@ from recap.parallel.processes import total
 from recap.parallel.sharding import fsdp_plugin
 from recap.rewards.verification import PendingRewards, begin_verification
 from recap.sampling.rollout import roll_out
-
-Item = TypeVar("Item")
 
 
 @dataclass
@@ -103,13 +100,15 @@ class Trainer:
 
     @timed("rollout")
     def roll_out(self, drawn: Sequence[Drawn]) -> list[PendingRewards]:
-        """Completions of the prompts that are trained by reinforcement; each micro-batch is judged while others are sampled."""
+        """Completions of the prompts that are trained by reinforcement; each part is judged while the next is sampled."""
         sampling, pending = self.experiment.rollout, []
+        reinforced = [item for item in drawn if item.domain.verifiers]
+        size = sampling.batch_size or max(1, len(reinforced))
         self.models.ready_to_sample()
         self.loaded.model.eval()
         with self.accelerator.autocast():
-            for micro_batch in self.micro_batches([item for item in drawn if item.domain.verifiers]):
-                domains, prompts = zip(*micro_batch, strict=True)
+            for start in range(0, len(reinforced), size):
+                domains, prompts = zip(*reinforced[start : start + size], strict=True)
                 rollout = roll_out(
                     self.loaded,
                     prompts,
@@ -127,17 +126,13 @@ class Trainer:
         self.loaded.model.train()
         return pending
 
-    def micro_batches(self, items: Sequence[Item]) -> list[list[Item]]:
-        """Dealt out in turn, so that domains are spread evenly."""
-        number = self.experiment.accumulation_steps
-        return [list(items[i::number]) for i in range(number) if items[i::number]]
-
     @timed("verify")
     def verify(self, pending: Sequence[PendingRewards], drawn: Sequence[Drawn]) -> Batch:
         """Rewards of every completion, and the targets of the supervised prompts."""
         layout = (self.domains, self.objectives, self.experiment.objective_scope, self.accelerator.device)
-        imitated = self.micro_batches([item for item in drawn if item.domain.supervised])
-        targets = [supervised_batch(self.loaded, micro_batch, *layout) for micro_batch in imitated]
+        imitated = [item for item in drawn if item.domain.supervised]
+        parts = deal(imitated, micro_batch_size(len(imitated), self.experiment.accumulation_steps))
+        targets = [supervised_batch(self.loaded, part, *layout) for part in parts]
         judged = [item.result(*layout) for item in pending]
         return Batch(
             [item.rollout for item in pending],
@@ -159,7 +154,7 @@ class Trainer:
         return self.evened([*self.reinforcement_passes(batch, step), *self.supervised_passes(batch, step)], step)
 
     def reinforcement_passes(self, batch: Batch, step: StepWeights) -> list[Pass]:
-        """One per rollout, without the groups that have no gradient."""
+        """One per micro-batch, without the groups that have no gradient."""
         experiment, grpo = self.experiment, self.experiment.grpo
         advantages = step_advantages(
             batch.rewards,
@@ -172,11 +167,12 @@ class Trainer:
         found: list[Pass] = []
         reference = self.models.reference_log_probs if self.kl_coefficient else None
         settings = (self.models.scorer, grpo, experiment.rollout.temperature, self.kl_coefficient, reference)
+        prompts = sum(len(rollout.prompts) for rollout in batch.rollouts)
+        size = micro_batch_size(prompts, experiment.accumulation_steps)
+        skip = reference is None  # a KL term gives every group a gradient
         for rollout, table, own in zip(batch.rollouts, batch.rewards, advantages, strict=True):
-            # A KL term gives every group a gradient.
-            item = reinforcement_batch(self.loaded, rollout, table, own, grpo, skip=reference is None)
-            if item is not None:
-                found.append(ReinforcementPass(item, step, *settings))
+            items = reinforcement_batches(self.loaded, rollout, table, own, grpo, size=size, skip=skip)
+            found += [ReinforcementPass(item, step, *settings) for item in items]
         return found
 
     def supervised_passes(self, batch: Batch, step: StepWeights) -> list[Pass]:

@@ -27,6 +27,8 @@ class Sampling:
     Args:
         group_size: G, completions per prompt (the paper: 4).
         max_new_tokens: a completion longer than this is cut off.
+        batch_size: prompts of a process that are decoded together, with their groups; None: all of a step. Memory bounds it:
+            a decode step takes about as long for many completions as for few.
         temperature: of the softmax; rewards are for the distribution it gives, and so are log-probs.
         shared_prefix: whether the prompt of a group is computed once. A model whose cache cannot be shared is found at the
             first use and computes it for each completion.
@@ -39,6 +41,7 @@ class Sampling:
 
     group_size: int = 4
     max_new_tokens: int = 512
+    batch_size: int | None = None
     temperature: float = 1.0
     shared_prefix: bool = True
     generator: Generator | None = None
@@ -48,6 +51,8 @@ class Sampling:
             raise ValueError(f"rollout.group_size must be at least 2 to compare completions; it is {self.group_size}")
         if self.max_new_tokens < 1:
             raise ValueError(f"rollout.max_new_tokens must be at least 1; it is {self.max_new_tokens}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"rollout.batch_size must be at least 1, or None; it is {self.batch_size}")
         if self.temperature <= 0:
             raise ValueError(f"rollout.temperature must be > 0; it is {self.temperature}")
 

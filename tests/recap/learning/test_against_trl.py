@@ -21,7 +21,7 @@ from torch import Tensor
 from recap.data.prompts import PLAIN, ask
 from recap.learning.advantages import step_advantages
 from recap.learning.batch import Batch, count
-from recap.learning.microbatch import reinforcement_batch
+from recap.learning.microbatch import reinforcement_batches
 from recap.learning.passes import ReinforcementPass, StepWeights
 from recap.model.scoring import Scorer
 from recap.optimization.grpo import GRPO, WeightsActOn
@@ -105,7 +105,7 @@ def ours(
     batch = Batch([rollout], [table], [], [ScoreResult([])])
     counts, _ = count(batch, torch.zeros(1, rewards.shape[-1]), grpo, MAX_NEW_TOKENS, lambda sums: sums)
     (advantages,) = step_advantages([table], weights, num_domains=1, scale=grpo.scale, act_on=act_on)
-    item = reinforcement_batch(loaded, rollout, table, advantages, grpo, skip=reference is None)
+    (item,) = reinforcement_batches(loaded, rollout, table, advantages, grpo, size=PROMPTS, skip=reference is None)
     assert item is not None
     run_pass = ReinforcementPass(
         item,

@@ -97,8 +97,32 @@ def test_a_step_sees_each_picture_once(small: Small, bindings: tuple[str, ...], 
     assert not any(rollout.prefix and rollout.prefix.held for rollout in result.batch.rollouts)
 
 
-def test_a_micro_batch_is_judged_while_the_next_is_sampled(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer, calls = Trainer(small("train.accumulation_steps = 2").experiment), []
+@pytest.mark.parametrize(("batch_size", "times"), [("None", 1), ("3", 2)])
+def test_what_a_process_holds_is_decoded_together(small: Small, batch_size: str, times: int) -> None:
+    """Whatever number of micro-batches the loss needs; a step has 6 prompts that are trained by reinforcement."""
+    calls = {}
+    for accumulation in (1, 4):
+        bindings = ("rollout.batch_size = " + batch_size, f"train.accumulation_steps = {accumulation}")
+        trainer = Trainer(small(*bindings, "scoring.reuse_prefill = False").experiment)
+        trainer.step()  # the comparisons at first use
+        drawn, calls[accumulation] = trainer.draw(), 0
+
+        def counted(*_: Any, accumulation: int = accumulation) -> None:
+            calls[accumulation] += 1
+
+        hook = trainer.loaded.model.register_forward_hook(counted)
+        pending = trainer.roll_out(drawn)
+        hook.remove()
+        assert len(pending) == times
+        batch = trainer.verify(pending, drawn)
+        counts, _ = trainer.count(batch)
+        weights = trainer.reweighting.weights
+        assert len(trainer.passes(batch, counts, weights)) <= 2 * accumulation + 1
+    assert calls[1] == calls[4]
+
+
+def test_a_part_is_judged_while_the_next_is_sampled(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, calls = Trainer(small("rollout.batch_size = 4").experiment), []
 
     def noted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
