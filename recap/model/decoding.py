@@ -18,7 +18,7 @@ from recap.model.packing import additive_mask, why_not_packed
 from recap.model.prefix import Prefix, prefill_with_graph
 from recap.model.settling import same_log_probs
 from recap.model.slots import columns_of, cost, filled_slots, places_of, share_out, slot_mask, whole_groups
-from registry.backends.base import EncodedPrompts, LoadedModel
+from registry.backends.base import EncodedPrompts, LoadedModel, tiled
 
 logger = logging.getLogger(__name__)
 Way = Literal["slots", "rows"]
@@ -57,19 +57,11 @@ def decode(
             prefilled = [*_prefill(loaded.model, prompts)]
         ids, mask = _decode(loaded, prompts, prefilled, group_size, *settings, uniforms, way)
     else:
-        parts = [
-            _decode(
-                loaded,
-                prompts,
-                _prefill(loaded.model, prompts),
-                1,
-                *settings,
-                None if uniforms is None else uniforms[g::group_size],
-                None,
-            )
-            for g in range(group_size)
-        ]
-        ids, mask = (rearrange(torch.stack(part, dim=1), "p g t -> (p g) t") for part in zip(*parts, strict=True))
+        copies = tiled(prompts, group_size)
+        if uniforms is not None:
+            uniforms = rearrange(uniforms, "(p g) t -> (g p) t", g=group_size)
+        ids, mask = _decode(loaded, copies, _prefill(loaded.model, copies), 1, *settings, uniforms, None)
+        ids, mask = (rearrange(part, "(g p) t -> (p g) t", g=group_size) for part in (ids, mask))
     length = int(mask.sum(1).max())
     return ids[:, :length], mask[:, :length], prefix
 
@@ -100,7 +92,10 @@ class _DecodeBatch:
         if way is not None:
             make_room(cache)
         if way == "rows":
-            cache.batch_repeat_interleave(group_size)
+            # What transformers has for beams is the one way that every kind of layer knows, recurrent states included.
+            cache.reorder_cache(
+                torch.arange(len(prompts), device=self.slots.completion.device).repeat_interleave(group_size)
+            )
         self._describe()
 
     def _describe(self) -> None:
@@ -155,7 +150,7 @@ class _DecodeBatch:
             for layer in self.cache.layers:
                 layer.rearrange(*moved)
         else:
-            self.cache.batch_select_indices(places.flatten())
+            self.cache.reorder_cache(places.flatten())
         self._describe()
         return places.flatten()
 

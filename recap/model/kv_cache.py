@@ -42,12 +42,9 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         """
         self._move(self.keys[rows, :, columns].transpose(1, 2), self.values[rows, :, columns].transpose(1, 2))
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps these rows, [B']."""
-        self._move(self.keys[indices], self.values[indices])
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        self._move(self.keys.repeat_interleave(repeats, dim=0), self.values.repeat_interleave(repeats, dim=0))
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keeps these rows, [B'], in this order; one may come several times."""
+        self._move(self.keys[beam_idx], self.values[beam_idx])
 
     def _move(self, keys: Tensor, values: Tensor) -> None:
         """Moves states, [B, heads, length, d], to memory with room for more."""

@@ -60,6 +60,17 @@ class EncodedPrompts:
         return int(self.attention_mask.shape[0])
 
 
+def tiled(prompts: EncodedPrompts, copies: int) -> EncodedPrompts:
+    """The prompts, all of them once more for each copy: [copies * P, L].
+
+    Whatever a vision tower takes is a row per prompt, picture or patch in the order of the prompts, so that it is
+    repeated as a whole.
+    """
+    inputs = {name: tensor.repeat(copies, *[1] * (tensor.dim() - 1)) for name, tensor in prompts.inputs.items()}
+    positions = prompts.position_ids.repeat(*[1] * (prompts.position_ids.dim() - 2), copies, 1)
+    return EncodedPrompts(inputs, positions, prompts.next_position.repeat(copies), prompts.processed_sizes * copies)
+
+
 @dataclass
 class LoadedModel:
     """A model with the few things that the engine must know of it; nothing else asks for the model's family.
