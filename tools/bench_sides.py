@@ -28,7 +28,14 @@ from recap.rewards.workers import RewardWorkers
 from recap.sampling.rollout import Sampling
 from registry.backends.base import Backend, LoadedModel
 from registry.backends.smollm2 import SmolLM2
-from registry.backends.tiny_processor import IMAGE, VIDEO, VISION_END, VISION_START, TinyProcessor
+from registry.backends.tiny_processor import (
+    IMAGE,
+    VIDEO,
+    VISION_END,
+    VISION_START,
+    TinyProcessor,
+    character_tokenizer,
+)
 from registry.backends.tiny_qwen2_5_vl import TinyQwen2_5_VL
 from registry.example import Example
 from registry.replay.base import ReplaySource
@@ -44,11 +51,11 @@ class Case:
     """What both sides work on.
 
     Attributes:
-        name: 'text' or 'picture'.
+        name: 'text', 'picture' or 'long'.
         prompts: P.
         group_size: G.
         completion_tokens: T; every completion is this long.
-        prompt_words: of the question, about as many tokens in the text case.
+        prompt_words: of the question, about as many tokens in the text case, five times as many in the others.
         image_side: pixels.
         random_init: a model whose configuration is in experiments/models/configs, built with random weights, in bf16.
         trl_checkpointing: whether TRL recomputes activations, as it does unless told otherwise; recap never does.
@@ -67,6 +74,7 @@ class Case:
 CASES = {
     "text": Case("text", prompts=4, group_size=4, completion_tokens=48, prompt_words=170),
     "picture": Case("picture", prompts=4, group_size=8, completion_tokens=32, prompt_words=4),
+    "long": Case("long", prompts=2, group_size=8, completion_tokens=512, prompt_words=25),
 }
 
 
@@ -106,11 +114,33 @@ class EndlessModel(Backend):
             loaded = random_model(self.case.random_init, self.case.image_side)
         elif self.case.name == "text":
             loaded = SmolLM2().load()
+        elif self.case.name == "long":
+            loaded = small_grouped_model()
         else:
             tiny = TinyQwen2_5_VL(weights="random").load()
             loaded = LoadedModel(tiny.model, TinyProcessor.create(self.case.image_side), tiny.description)
         loaded.eos_token_ids = []
         return loaded
+
+
+def small_grouped_model() -> LoadedModel:
+    """Four layers of random weights with four query heads to a key/value head, behind a character tokenizer."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = character_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LoadedModel(LlamaForCausalLM(config), tokenizer, "a small Llama of grouped heads, random weights")
 
 
 def random_model(name: str, image_side: int) -> LoadedModel:

@@ -2,6 +2,7 @@
 
     python tools/bench_step.py --case text --steps 3
     python tools/bench_step.py --case picture --steps 5 --sweep
+    python tools/bench_step.py --case long --steps 1
     python tools/bench_step.py --case picture --random-init Qwen/Qwen2.5-VL-3B-Instruct --peak-tflops 989
 
 The sides live in processes of their own, so that each has its own peak memory, and take steps in turn, so that both meet
@@ -27,6 +28,7 @@ from bench_sides import CASES, PHASES, Case, run_recap, run_trl
 SIDES = {"recap": run_recap, "trl": run_trl}
 SWEEP_GROUPS = (2, 4, 8, 16)
 SWEEP_PROMPTS = (0.5, 1, 2, 4)  # times the case's own length
+SWEEP_COMPLETIONS = (0.25, 1, 4)  # times the case's own length
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
     parser.add_argument("--group-size", type=int, help="completions per prompt instead of the case's own number")
     parser.add_argument("--completion-tokens", type=int, help="instead of the case's own number")
     parser.add_argument("--only", choices=SIDES, help="one side alone")
-    parser.add_argument("--sweep", action="store_true", help="over group sizes and prompt lengths")
+    parser.add_argument("--sweep", action="store_true", help="over group sizes, prompt lengths and completion lengths")
     parser.add_argument("--trl-checkpointing", action="store_true", help="TRL recomputes activations, its default")
     parser.add_argument(
         "--random-init", metavar="MODEL", help="that architecture with random bf16 weights, no download"
@@ -69,13 +71,14 @@ def main() -> None:
 
 
 def sweep(case: Case) -> list[Case]:
-    """Group sizes at the case's own prompt length, then prompt lengths (pictures: areas) at its own group size."""
+    """Group sizes, then prompt lengths (pictures: areas), then completion lengths; the others as the case has them."""
     groups = [replace(case, group_size=group_size) for group_size in SWEEP_GROUPS]
     if case.name == "picture":
         lengths = [replace(case, image_side=round(case.image_side * factor**0.5 / 28) * 28) for factor in SWEEP_PROMPTS]
     else:
         lengths = [replace(case, prompt_words=round(case.prompt_words * factor)) for factor in SWEEP_PROMPTS]
-    return list(dict.fromkeys([*groups, *lengths]))
+    longer = [replace(case, completion_tokens=round(case.completion_tokens * factor)) for factor in SWEEP_COMPLETIONS]
+    return list(dict.fromkeys([*groups, *lengths, *longer]))
 
 
 def measure(case: Case, sides: list[str], steps: int) -> dict[str, Any]:
@@ -191,8 +194,8 @@ def print_row(label: str, cells: list[str]) -> None:
 
 
 SWEEP_HEADER = """
-| group size | prompt tokens | recap, s | TRL, s | TRL / recap | memory, TRL / recap |
-|---|---|---|---|---|---|"""
+| group size | prompt tokens | completion tokens | recap, s | TRL, s | TRL / recap | memory, TRL / recap |
+|---|---|---|---|---|---|---|"""
 
 
 def print_sweep_row(result: dict[str, Any]) -> None:
@@ -200,7 +203,9 @@ def print_sweep_row(result: dict[str, Any]) -> None:
     seconds = [f"{result[name]['seconds']:.2f}" if name in result else "" for name in SIDES]
     both = all(name in result for name in SIDES)
     ratios = [f"{ratio(result):.2f}", f"{memory_ratio(result):.2f}"] if both else ["", ""]
-    print(f"| {result['case']['group_size']} | {prompt} | {' | '.join([*seconds, *ratios])} |", flush=True)
+    case = result["case"]
+    cells = [case["group_size"], prompt, case["completion_tokens"], *seconds, *ratios]
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 def ratio(result: dict[str, Any]) -> float:

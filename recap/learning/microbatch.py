@@ -147,15 +147,15 @@ def reinforcement_batches(
     grpo: GRPO,
     *,
     size: int,
-    max_tokens: int | None,
     skip: bool,
+    max_tokens: int | None = None,
 ) -> list[ReinforcementBatch]:
     """What the forwards work on: micro-batches of the groups that are worth one.
 
     Args:
         size: groups in a micro-batch, at most.
-        max_tokens: of a micro-batch, as in `Scoring`.
         skip: whether groups without a gradient may be left out, if `grpo` says so.
+        max_tokens: of a micro-batch, as in `Scoring`.
     """
     prompt_mask, mask = rollout.encoded.attention_mask, rollout.completion_mask
     keep = torch.ones_like(table.domain_index, dtype=torch.bool)

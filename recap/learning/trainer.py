@@ -173,7 +173,7 @@ class Trainer:
         most = experiment.scoring.max_tokens
         skip = reference is None  # a KL term gives every group a gradient
         for rollout, table, own in zip(batch.rollouts, batch.rewards, advantages, strict=True):
-            items = reinforcement_batches(self.loaded, rollout, table, own, grpo, size=size, max_tokens=most, skip=skip)
+            items = reinforcement_batches(self.loaded, rollout, table, own, grpo, size=size, skip=skip, max_tokens=most)
             found += [ReinforcementPass(item, step, *settings) for item in items]
         return found
 

@@ -329,6 +329,8 @@ LORA = ("train.reweighting = @reweighting.kl_only", "train.adapter = @lora()", "
         pytest.param(RECAP, id="recap"),
         pytest.param(RELEASED, id="recap_released"),
         pytest.param(LORA, id="lora", marks=pytest.mark.slow),
+        # Parts of some completions, more of them on one process than on the other.
+        pytest.param((*RECAP, "scoring.max_tokens = 60"), id="bounded", marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_agree_with_one(small_bindings: list[str], tmp_path: Path, more: tuple[str, ...]) -> None:

@@ -64,6 +64,7 @@ RUN = [
     "Capability.examples = 3",
     "train.evaluate_every = None",
     "checkpoints.every = 1",
+    "scoring.max_tokens = 150",  # micro-batches in parts, more of them on one process than on the other
 ]
 
 
