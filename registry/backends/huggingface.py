@@ -7,6 +7,7 @@ from typing import Any
 
 from registry import model_backends
 from registry.backends.base import Backend, LoadedModel
+from registry.backends.pixels import limit_pixels
 
 
 @model_backends.register("huggingface")
@@ -18,7 +19,8 @@ class HuggingFace(Backend):
         revision: branch, tag or commit on the Hub.
         dtype: of the weights: 'auto' (as published), 'float32', 'bfloat16'. Under mixed precision take float32.
         attention: 'sdpa', 'flash_attention_2', 'eager'; None leaves the choice to transformers.
-        max_pixels: pixels that an image is shrunk to (the paper: 401,408); None: the processor's own limit.
+        max_pixels: pixels that an image is shrunk to (the paper: 401,408), an error with a processor that knows no such
+            limit; None: the processor's own limit.
         freeze_vision: whether the vision tower stays as it is (the paper trains it).
     """
 
@@ -68,7 +70,7 @@ class HuggingFace(Backend):
         model = kind.from_pretrained(path, **options)
         processor = _load_processor(path, self.revision) if sees else _load_tokenizer(path, self.revision)
         if self.max_pixels is not None and hasattr(processor, "image_processor"):
-            processor.image_processor.size["longest_edge"] = self.max_pixels
+            limit_pixels(processor.image_processor, self.max_pixels)
         if self.freeze_vision:
             _freeze_vision(model)
         return LoadedModel(model, processor, self.path)

@@ -85,19 +85,26 @@ class TinyProcessor:
     def apply_chat_template(self, messages: Any, **kwargs: Any) -> str:
         return str(self.tokenizer.apply_chat_template(messages, **kwargs))
 
-    def __call__(self, text: Sequence[str], images: Sequence[Image] | None = None, **kwargs: Any) -> BatchFeature:
+    def __call__(
+        self, text: Sequence[str], images: Sequence[Image | Sequence[Image]] | None = None, **kwargs: Any
+    ) -> BatchFeature:
         """Replaces each image placeholder by one token per merged patch of its image, then tokenizes.
+
+        Args:
+            text: prompts.
+            images: one list per prompt, or all of them in one.
 
         Raises:
             ValueError: as many placeholders as images are needed.
         """
         text = list(text)
+        images = [image for own in images or () for image in ([own] if isinstance(own, Image) else own)]
         data: dict[str, Any] = {}
         placeholders = sum(part.count(IMAGE) for part in text)
-        if placeholders != len(images or ()):
-            raise ValueError(f"{placeholders} image placeholders in the prompts for {len(images or ())} images")
+        if placeholders != len(images):
+            raise ValueError(f"{placeholders} image placeholders in the prompts for {len(images)} images")
         if images:
-            data = dict(self.image_processor(images=list(images), return_tensors="pt"))
+            data = dict(self.image_processor(images=images, return_tensors="pt"))
             lengths = iter((data["image_grid_thw"].prod(-1) // self.image_processor.merge_size**2).tolist())
             for index, part in enumerate(text):
                 pieces = part.split(IMAGE)

@@ -23,7 +23,7 @@ PRINTED = (28, 16)  # pixels, height and width of a printed character; five fit.
 WRITTEN = (20, 20)  # pixels, height and width of a handwritten digit; four fit
 JITTER = 5  # pixels up or down from the middle
 MISSING_SKLEARN = (
-    'replay.reading: handwritten digits come with scikit-learn, which is missing: pip install "recap[quickstart]"\n'
+    'replay.reading: handwritten digits come with scikit-learn, which is missing: pip install "recap-rlvr[quickstart]"\n'
     "  or without handwriting: replay.reading.handwritten = 0.0"
 )
 

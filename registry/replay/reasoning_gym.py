@@ -13,7 +13,7 @@ from registry.example import Example
 from registry.replay.base import ReplaySource, shuffled_row
 from registry.replay.fields import did_you_mean
 
-MISSING = 'replay.reasoning_gym: the package reasoning-gym is missing: pip install "recap[reasoning-gym]"'
+MISSING = 'replay.reasoning_gym: the package reasoning-gym is missing: pip install "recap-rlvr[reasoning-gym]"'
 
 
 @replay_sources.register("reasoning_gym")

@@ -102,9 +102,9 @@ def test_without_scikit_learn_the_extra_is_named_and_print_still_works(monkeypat
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(reading.importlib.util, "find_spec", lambda name: None)
     reading._handwriting.cache_clear()
-    with pytest.raises(ValueError, match=r'pip install "recap\[quickstart\]"'):
+    with pytest.raises(ValueError, match=r'pip install "recap-rlvr\[quickstart\]"'):
         Reading().check()
-    with pytest.raises(ValueError, match=r'pip install "recap\[quickstart\]"'):
+    with pytest.raises(ValueError, match=r'pip install "recap-rlvr\[quickstart\]"'):
         Reading(handwritten=1.0).example(0)
     Reading(handwritten=0.0).check()
     assert Reading(handwritten=0.0).example(0).answer

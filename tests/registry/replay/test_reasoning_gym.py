@@ -57,5 +57,5 @@ def test_length():
 
 def test_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
-    with pytest.raises(ValueError, match=r"pip install \"recap\[reasoning-gym\]\""):
+    with pytest.raises(ValueError, match=r"pip install \"recap-rlvr\[reasoning-gym\]\""):
         ReasoningGym("leg_counting").check()
