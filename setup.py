@@ -40,6 +40,7 @@ setup(
     package_data={"registry": ["backends/tiny_qwen2_5_vl_weights/*", "py.typed"], "recap": ["py.typed"]},
     install_requires=[
         "accelerate>=1.10",
+        "annotated-types>=0.6",  # ranges of settings, beside their types
         "datasets>=3.0",
         "einops>=0.8",
         "gin-config>=0.5",
@@ -49,6 +50,7 @@ setup(
         "pebble>=5.1",
         "pillow>=10.1",
         "pyarrow>=15",
+        "pydantic>=2.7",  # bound values against those types and ranges
         "rapidfuzz>=3.9",
         "rich>=13.7",
         "safetensors>=0.4",

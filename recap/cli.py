@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
 
 from registry import FAMILIES, RegistryError, load_entry_points, load_plugin
 from registry.core import Entry, Registry, near_matches
+
+if TYPE_CHECKING:
+    from recap.experiment.config import LoadedConfig
 
 app = typer.Typer(
     help="RL post-training that keeps what the model could do before.",
@@ -28,6 +32,9 @@ BindingOption = Annotated[
 ]
 PluginOption = Annotated[
     list[str], typer.Option("--plugin", help="a Python file that registers parts of your own; repeatable")
+]
+AllowUnusedOption = Annotated[
+    bool, typer.Option("--allow-unused", help="let FILE and -b bind what nothing asks for: a note, no error")
 ]
 
 
@@ -48,27 +55,29 @@ def train(
         Path | None,
         typer.Option(help="run directory or checkpoint to go on from, as the run was started; more -b bindings win"),
     ] = None,
+    allow_unused: AllowUnusedOption = False,
 ) -> None:
     """Trains an experiment, or goes on with a run that was stopped or killed. On several GPUs: `accelerate launch -m recap
     train FILE`; on several CPU processes: `ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE`."""
-    from recap.experiment.config import load_config
     from recap.runs.launch import check_launch, free_run_directory, run_name, shared_run_directory
     from recap.runs.run_directory import started_with
 
     try:
         check_launch()
+        new = bind if resume is not None else None
         if resume is not None:
             file, bind, plugin = started_with(resume, file, bind, plugin)
         elif output is not None:
             free_run_directory(output)
         if file is None:
             raise ValueError("name an experiment file, e.g. experiments/quickstart.gin, or a run to --resume")
-        config = load_config(file, bind, plugin)
+        config = _load(file, bind, plugin, allow_unused, new)
         missing = config.experiment.check()
     except ValueError as error:
         _fail(error)
     if missing:
         _fail(ValueError("\n".join(missing)))
+    _print_notes(config.notes, Console(stderr=True, soft_wrap=True))
     from recap.runs.run import Run, TrainingStopped
 
     name = run_name(config.experiment, file)
@@ -100,14 +109,15 @@ def check(
             help="an Accelerate config that the experiment is to be launched with: can the two work together?"
         ),
     ] = None,
+    allow_unused: AllowUnusedOption = False,
+    full: Annotated[bool, typer.Option("--full", help="also the whole configuration as it would take effect")] = False,
 ) -> None:
     """Validates an experiment in seconds, without loading a model, and shows what it would do."""
-    from recap.experiment.config import load_config
-    from recap.experiment.describe import experiment_table
+    from recap.experiment.describe import experiment_table, summary
     from recap.experiment.layout import check_layout, layout_of_file, notes
 
     try:
-        config = load_config(file, bind, plugin)
+        config = _load(file, bind, plugin, allow_unused)
         missing = config.experiment.check()
         layout = layout_of_file(accelerate) if accelerate else None
         if layout:
@@ -116,13 +126,12 @@ def check(
         _fail(error)
     console = Console(soft_wrap=True)
     console.print(experiment_table(config.experiment))
-    console.print(config.operative, highlight=False, markup=False)
-    for name in config.unused:
-        console.print(f"note: {name} is bound, but nothing asks for it", highlight=False, markup=False)
-    for text in missing:
-        console.print(f"note: not on this machine: {text}", highlight=False, markup=False)
-    for text in notes(config.experiment, layout) if layout else []:
-        console.print(f"note: {text}", highlight=False, markup=False)
+    console.print(summary(config.experiment))
+    if full:
+        console.print(f"\n{config.operative}", highlight=False, markup=False)
+    unused = [*config.doubts, *map(str, config.unused)] if full else config.notes
+    absent = [f"not on this machine: {text}" for text in missing]
+    _print_notes([*unused, *absent, *(notes(config.experiment, layout) if layout else [])], console)
     console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""), highlight=False)
 
 
@@ -133,16 +142,16 @@ def export(
     adapter: Annotated[bool, typer.Option("--adapter", help="the adapter alone, in peft's format")] = False,
     bind: BindingOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
+    allow_unused: AllowUnusedOption = False,
 ) -> None:
     """Writes the model of a checkpoint as a plain directory that `from_pretrained` loads, an adapter merged."""
-    from recap.experiment.config import load_config
     from recap.runs.run_directory import started_with
 
     try:
-        experiment = load_config(*started_with(run, None, bind, plugin)).experiment
+        config = _load(*started_with(run, None, bind, plugin), allow_unused, bind)
         from recap.runs.export import export_checkpoint
 
-        export_checkpoint(experiment, run, output, adapter_alone=adapter)
+        export_checkpoint(config.experiment, run, output, adapter_alone=adapter)
     except ValueError as error:
         _fail(error)
     print(f"wrote {output}")
@@ -216,6 +225,23 @@ def two_task(
 def main() -> None:
     """Entry point of the `recap` command."""
     app()
+
+
+def _load(
+    file: Path, bindings: list[str], plugins: list[str], allow_unused: bool, new: list[str] | None = None
+) -> LoadedConfig:
+    """The experiment; of a run that is there already only the `new` bindings are asked whether anything uses them."""
+    from recap.experiment.config import load_config, refuse_unused
+
+    config = load_config(file, bindings, plugins, allow_unused=True)
+    if not allow_unused:
+        refuse_unused(config, new)
+    return config
+
+
+def _print_notes(notes: list[str], console: Console) -> None:
+    for text in notes if os.environ.get("RANK", "0") == "0" else ():
+        console.print(f"note: {text}", highlight=False, markup=False)
 
 
 def _load_plugins(plugins: list[str]) -> None:

@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,8 @@ class Registry:
             raise RegistryError(f"{name!r} cannot name a {self.kind}: use letters, digits and underscores")
 
         def decorate(target: T) -> T:
+            if target.__module__ not in self._builtins:
+                self.load_builtins()  # or else a taken name would be found at the built-in, not here
             location = _location(target)
             if name in self._entries:
                 raise RegistryError(
@@ -161,6 +164,7 @@ def load_plugin(path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: no such file.
+        RegistryError: it registers a name that is taken, or raises something, which the message names with its line.
     """
     file = Path(path).resolve()
     if not file.is_file():
@@ -175,9 +179,17 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[name] = module  # before it runs: classes it defines must be picklable by module name
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
-        raise
+        if isinstance(error, RegistryError) or not isinstance(error, Exception):
+            raise
+        lines = [
+            f"{file}:{frame.lineno}"
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(file)
+        ]
+        where = f" ({lines[-1]})" if lines else ""
+        raise RegistryError(f"plugin {path} cannot be loaded: {type(error).__name__}: {error}{where}") from error
 
 
 def load_entry_points() -> list[str]:

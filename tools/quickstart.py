@@ -23,7 +23,7 @@ Scores = dict[str, CapabilityScore]
 
 def train(file: Path, bindings: list[str]) -> tuple[Scores, Scores]:
     """Trains an experiment; returns the scores before and after."""
-    config = load_config(file, bindings)
+    config = load_config(file, bindings, allow_unused=True)  # the same bindings for two files
     config.experiment.check()
     name = run_name(config.experiment, file)
     directory = shared_run_directory(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")

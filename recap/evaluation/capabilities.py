@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import gin
 import torch
+from annotated_types import Ge
 
 from recap.data.domains import scope_name
 from recap.data.prompts import ask, check_template
@@ -44,12 +45,17 @@ class Capability:
     verifier: Judge
     prompt: str = "{question}"
     examples: int = 256
-    max_new_tokens: int = 512
-    batch_size: int = 64
+    max_new_tokens: Annotated[int, Ge(1)] = 512
+    batch_size: Annotated[int, Ge(1)] = 64
     name: str = field(default_factory=lambda: scope_name("Capability"))
 
     def __post_init__(self) -> None:
         check_template(self.prompt, f"{self.name}/Capability.prompt")
+        if isinstance(self.verifier, type):
+            raise ValueError(
+                f"{self.name}/Capability.verifier is the class {self.verifier.__name__}: it lacks its parentheses, write"
+                " @verifiers.name()"
+            )
         if self.examples < 1:
             raise ValueError(f"{self.name}/Capability.examples must be at least 1; it is {self.examples}")
 

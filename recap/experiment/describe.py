@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 from rich.table import Table
+from rich.text import Text
 
 from recap.data.domains import describe
 from recap.data.objectives import objective_name
@@ -22,7 +23,7 @@ def experiment_table(experiment: Experiment) -> Table:
     title = f"{describe(type(experiment.model))}{adapter}, reweighting {describe(type(policy))}"
     table = Table(title=title, title_justify="left")
     for header in ("domain", "source", "prompts", "objective", "by", "signal", "first λ"):
-        table.add_column(header)
+        table.add_column(header, overflow="fold", no_wrap=header in ("domain", "objective"))
     for domain in experiment.domains:
         for row, (local, part) in enumerate(domain.objectives.items()):
             name = objective_name(domain.name, local, experiment.objective_scope)
@@ -35,6 +36,34 @@ def experiment_table(experiment: Experiment) -> Table:
                 policy.signal_kinds[name],
                 f"{weights[name]:.2f}",
             )
+    return table
+
+
+def summary(experiment: Experiment) -> Table:
+    """What would be trained, measured and kept, a line each."""
+    rollout, adamw, checkpoints = experiment.rollout, experiment.optimizer, experiment.checkpoints
+    policy = experiment.build_reweighting()
+    beta = experiment.grpo.kl_coefficient if policy.kl_coefficient is None else policy.kl_coefficient
+    gradients = (
+        f"{experiment.gradient_method} of the gradients" if experiment.gradient_method else "mean of the gradients"
+    )
+    examples = ", ".join(f"{capability.name} ({capability.examples})" for capability in experiment.capabilities)
+    when = f", before and after and every {experiment.evaluate_every} steps" if experiment.evaluate_every else ""
+    table = Table.grid(padding=(0, 2))
+    for name, text in {
+        "trains": ("all weights" if experiment.adapter is None else str(experiment.adapter))
+        + f", mixed precision {experiment.mixed_precision}, seed {experiment.seed}",
+        "steps": f"{experiment.steps}, each of {experiment.prompts_per_step} prompts by {describe(experiment.mixture)} x"
+        f" {rollout.group_size} completions of up to {rollout.max_new_tokens} tokens",
+        "updates": f"{experiment.grpo.iterations} a step, AdamW at {adamw.learning_rate:g} ({adamw.schedule}), KL term"
+        f" {beta:g}, weights act on {experiment.weights_act_on}, {gradients}",
+        "measures": f"{examples}{when}" if examples else "no capability",
+        "keeps": f"{checkpoints.keep} checkpoints, every {checkpoints.every} steps"
+        if checkpoints.every
+        else "a checkpoint when stopped, no schedule",
+        "logs to": f"{experiment.tracking.experiment!r} at {experiment.tracking.resolved_uri}",
+    }.items():
+        table.add_row(name, Text(text))
     return table
 
 

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import gin
+from annotated_types import Ge
 
 from recap.data.domains import Domain, describe
 from recap.data.mixtures import Mixture, Uniform
@@ -84,7 +85,7 @@ class Experiment:
     tracking: Tracking = field(default_factory=Tracking)
     max_skipped_steps: int = 5
     mixed_precision: Literal["no", "bf16"] = "no"
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
 
     def __post_init__(self) -> None:
         if not self.domains:
@@ -114,6 +115,7 @@ class Experiment:
         if isinstance(self.reweighting, ReweightingPolicy):
             raise ValueError("train.reweighting takes the policy without parentheses: @reweighting.recap")
         policy = self.build_reweighting()
+        self._check_weights(policy)
         if (self.gradient_method or policy.needs_gradient_norms) and self.weights_act_on != "loss":
             asks = (
                 f"train.gradient_method = {self.gradient_method!r}" if self.gradient_method else describe(type(policy))
@@ -131,6 +133,23 @@ class Experiment:
                 f"lora.dropout = {self.adapter.dropout} with {', '.join(reinforced)} trained by reinforcement: completions"
                 " are sampled without dropout, and the importance ratio would not know; set it to 0"
             )
+
+    def _check_weights(self, policy: ReweightingPolicy) -> None:
+        name = describe(type(policy))
+        try:
+            weights = dict(policy.weights)
+        except Exception as error:
+            raise ValueError(
+                f"train.reweighting: {name} fails to give weights before the first step: {error!r}"
+            ) from error
+        wanted = {objective.name for objective in self.objectives}
+        for fault, names in (("gives no weight for", wanted - set(weights)), ("weighs", set(weights) - wanted)):
+            if names:
+                known = "" if fault == "gives no weight for" else "which is no objective; "
+                raise ValueError(
+                    f"train.reweighting: {name} {fault} {', '.join(sorted(names))}; {known}its weights must name every"
+                    f" objective: {', '.join(sorted(wanted))}"
+                )
 
     @cached_property
     def objectives(self) -> list[Objective]:

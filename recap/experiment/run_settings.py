@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import gin
+from annotated_types import Ge
 
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
 
@@ -54,8 +56,8 @@ class Tracking:
     experiment: str = "recap"
     run_name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
-    rollouts_every: int = 20
-    rollouts_per_table: int = 16
+    rollouts_every: Annotated[int, Ge(1)] = 20
+    rollouts_per_table: Annotated[int, Ge(0)] = 16
 
     @property
     def resolved_uri(self) -> str:

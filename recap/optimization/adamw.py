@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import gin
 import torch
+from annotated_types import Ge, Gt, Interval
 from torch.optim.lr_scheduler import LambdaLR
+
+Beta = Annotated[float, Interval(ge=0, lt=1)]
 
 
 @gin.configurable("adamw", module="recap")
@@ -27,9 +30,9 @@ class AdamW:
     """
 
     learning_rate: float = 1e-6
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    epsilon: Annotated[float, Gt(0)] = 1e-8
+    weight_decay: Annotated[float, Ge(0)] = 0.0
     schedule: Literal["linear", "constant"] = "linear"
     warmup_fraction: float = 0.1
     max_grad_norm: float = 1.0

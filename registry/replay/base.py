@@ -34,6 +34,8 @@ class ReplaySource(ABC):
     malformed: Counter[str]
 
     def __init__(self, seed: int = 0) -> None:
+        if seed < 0:
+            raise ValueError(f"{type(self).__name__}: seed must be >= 0, not {seed}")
         self.seed = seed
         self.position = 0
         self.malformed = Counter()

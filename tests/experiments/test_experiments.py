@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recap.experiment.config import LoadedConfig, load_config
+from recap.experiment.gin_files import MACRO
 from recap.learning.trainer import Trainer
 from recap.sampling.generators import GeneratorError
 from registry import reweighting_policies
@@ -61,9 +62,13 @@ def test_valid(file: Path) -> None:
     config = load_config(file)
     config.experiment.check()
     used = {domain.name for domain in config.experiment.domains}
-    for binding in config.unused:  # only what a file leaves out, or replaces, of one that it includes
-        scope, family = binding.split("/")[0], binding.split(".")[0]
-        assert scope in DOMAINS - used or family in ("reweighting", "mixtures"), binding
+    for unused in config.unused:  # only what a file leaves out, or replaces, of one that it includes
+        scope, family = unused.binding.name.split("/")[0], unused.binding.name.split(".")[0]
+        assert not unused.own, unused
+        assert scope in DOMAINS - used or family in ("reweighting", "mixtures") or unused.binding.selector == MACRO, (
+            unused
+        )
+    assert not config.doubts
 
 
 @pytest.mark.parametrize("file", BASELINES, ids=name_of)
@@ -153,7 +158,7 @@ def test_a_generator_can_be_included_on_top(file: Path, base: str, tmp_path: Pat
     generator = config.experiment.rollout.generator
     assert generator is not None
     assert type(generator).__name__.lower() == file.stem.replace("_", "")
-    assert not [name for name in config.unused if name.startswith(file.stem)]
+    assert not [unused for unused in config.unused if unused.binding.name.startswith(file.stem)]
     if file.stem == "vllm_colocated" and importlib.util.find_spec("vllm") is None:
         with pytest.raises(GeneratorError, match=r"recap-rlvr\[vllm\]"):
             config.experiment.check()

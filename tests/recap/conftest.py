@@ -52,7 +52,7 @@ def small() -> Callable[..., LoadedConfig]:
     """The quick start, shrunk to seconds and with random weights; more bindings win."""
 
     def load(*bindings: str, file: Path = QUICKSTART, plugins: Iterable[Path] = ()) -> LoadedConfig:
-        return load_config(file, [*SMALL, *bindings], plugins)
+        return load_config(file, [*SMALL, *bindings], plugins, allow_unused=True)  # `bindings` may leave some of SMALL
 
     return load
 

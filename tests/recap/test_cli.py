@@ -82,12 +82,70 @@ def test_describe_of_a_mistyped_name() -> None:
     assert "did you mean: accuracy" in output
 
 
-def test_check_shows_the_table_and_the_operative_config(small_bindings: list[str]) -> None:
+def test_check_shows_what_matters_on_one_screen(small_bindings: list[str]) -> None:
     code, output = run("check", QUICKSTART, *small(small_bindings))
     assert code == 0
-    assert "grounding" in output
-    assert "reweighting.recap.window = 10" in output or "recap.window = 10" in output
+    assert len(output.splitlines()) < 40
+    for shown in ("grounding", "answer_format", "all weights", "2 completions of up to 8 tokens", "AdamW at 0.0002"):
+        assert shown in " ".join(output.split())
+    assert "recap.window" not in output
     assert "valid" in output
+
+
+def test_check_shows_the_operative_configuration_behind_full() -> None:
+    code, output = run("check", QUICKSTART, "--full", "-b", "train.reweighting = @reweighting.uniform")
+    assert code == 0
+    assert "train.reweighting = @reweighting.uniform" in output
+    assert "note: reweighting.recap.window is bound at" in output
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_a_binding_that_nothing_asks_for_ends_the_command(command: str) -> None:
+    code, output = run(command, QUICKSTART, "-b", "learning_rate = 1e-5")
+    assert code == 2
+    assert output.startswith("error: learning_rate is bound, but nothing asks for it")
+    code, output = run("check", QUICKSTART, "-b", "learning_rate = 1e-5", "--allow-unused")
+    assert code == 0
+    assert "note: learning_rate is bound by -b 'learning_rate = 1e-5', but nothing asks for it" in output
+
+
+@pytest.mark.parametrize(
+    "binding",
+    [
+        "counting/Domain.source = 'x.jsonl'",
+        "train.mixture = @mixtures.uniform",
+        "train.reweighting = @reweighting.recap()",
+    ],
+)
+def test_check_ends_in_one_error_where_it_ended_in_a_traceback(binding: str) -> None:
+    code, output = run("check", QUICKSTART, "-b", binding)
+    assert code == 2
+    assert output.startswith(f"error: {binding.split(' ')[0]} must be ")
+
+
+def test_a_run_that_was_started_with_an_unused_binding_can_be_resumed_but_new_ones_are_asked_for(
+    tmp_path: Path, small_bindings: list[str]
+) -> None:
+    directory = str(tmp_path / "run")
+    bindings = small([*small_bindings, "train.steps = 2", "checkpoints.save_model = False", "of_old = 1"])
+    code, output = run("train", QUICKSTART, "--output", directory, "--allow-unused", *bindings)
+    assert code == 0, output
+    assert "note: of_old is bound by -b 'of_old = 1', but nothing asks for it" in output
+    code, output = run("train", "--resume", directory, "-b", "of_today = 1")
+    assert code == 2
+    assert "of_today is bound" in output
+    assert "of_old" not in output
+    code, output = run("train", "--resume", directory)
+    assert code == 0, output
+
+
+def test_a_plugin_that_cannot_be_run_is_one_error(tmp_path: Path) -> None:
+    plugin = tmp_path / "broken_for_list.py"
+    plugin.write_text("1 / 0\n")
+    for command in (["list"], ["check", QUICKSTART]):
+        code, output = run(*command, "--plugin", str(plugin))
+        assert code == 2
+        assert output.startswith(f"error: plugin {plugin} cannot be loaded: ZeroDivisionError: division by zero")
 
 
 def test_check_fails_on_a_bad_file_with_one_error(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import importlib.metadata
 import inspect
 import pickle
+import subprocess
 import sys
 
 import gin
@@ -254,9 +255,23 @@ def test_load_plugin_says_what_is_wrong_with_the_file(tmp_path):
         load_plugin(text)
     broken = tmp_path / "broken_plugin.py"
     broken.write_text("1 / 0")
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(
+        RegistryError, match=r"cannot be loaded: ZeroDivisionError: division by zero \(.*broken_plugin\.py:1\)"
+    ):
         load_plugin(broken)
     assert "recap_plugin_broken_plugin" not in sys.modules
+
+
+@pytest.mark.usefixtures("no_leftovers")
+def test_a_plugin_with_a_name_that_is_taken_is_the_one_to_be_told(tmp_path):
+    """In a fresh process, where the built-ins have not been imported yet."""
+    file = tmp_path / "taken_plugin.py"
+    file.write_text(PLUGIN.format(name="uniform"))
+    code = f"from registry import load_plugin\nload_plugin({str(file)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "reweighting policy 'uniform' is registered twice: at " in last
+    assert last.endswith(f"and at {file}:5")
 
 
 def declare(monkeypatch, **entry_points):

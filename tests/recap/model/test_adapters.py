@@ -172,7 +172,7 @@ def test_one_included_file_makes_any_experiment_lora(tmp_path: Path, experiment:
     assert config.experiment.adapter == LoRA(rank=16, alpha=32)
     assert Text.from_markup(str(experiment_table(config.experiment).title)).plain.count("with LoRA of rank 16,") == 1
     assert config.experiment.parameters()["adapter"] == "LoRA of rank 16"
-    assert not [name for name in config.unused if "lora" in name]
+    assert not [unused for unused in config.unused if "lora" in unused.binding.name]
 
 
 def test_without_peft_the_error_names_the_extra_before_anything_is_loaded(
