@@ -11,6 +11,7 @@ import gin
 import torch
 
 from recap.data.domains import scope_name
+from recap.data.names import check_name
 from recap.data.prompts import ask, check_template
 from recap.rewards.requests import ScoreRequest
 from recap.rewards.workers import RewardWorkers
@@ -49,6 +50,7 @@ class Capability:
     name: str = field(default_factory=lambda: scope_name("Capability"))
 
     def __post_init__(self) -> None:
+        check_name(self.name, f"{self.name}/Capability.name")
         check_template(self.prompt, f"{self.name}/Capability.prompt")
         if self.examples < 1:
             raise ValueError(f"{self.name}/Capability.examples must be at least 1; it is {self.examples}")

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from recap.experiment.run_settings import Tracking
+from recap.experiment.run_settings import MAX_TAG_LENGTH, Tracking
 from recap.runs.spill import Entry
 
 MAX_METRICS_PER_CALL = 1000  # MLflow's own limits
 MAX_PARAMS_PER_CALL = 100
-MAX_TAG_LENGTH = 8000
 TABLES = "rollouts"  # the folder of the tables, one file per step
 LOGGED_TABLES = "mlflow.loggedArtifacts"  # the tag by which MLflow knows that a file is a table
 OPEN_WAIT_S = 120.0
