@@ -157,6 +157,17 @@ def export(
     print(f"wrote {output}")
 
 
+@app.command(epilog="Example:  recap sync runs/quickstart-recap-20260101-120000")
+def sync(run: Annotated[Path, typer.Argument(help="run directory, or one of its checkpoints")]) -> None:
+    """Delivers to MLflow what a run logged while MLflow was away, from the run's directory."""
+    from recap.runs.sync import sync_run
+
+    try:
+        print(sync_run(run))
+    except ValueError as error:
+        _fail(error)
+
+
 @app.command("list", epilog="Example:  recap list reweighting")
 def list_parts(
     family: Annotated[

@@ -10,6 +10,7 @@ import gin
 import torch
 from torch import Tensor
 
+from recap.data.names import check_name
 from recap.data.objectives import NextTokenPrediction
 from recap.data.prompts import check_template
 from registry.replay.base import ReplaySource
@@ -41,7 +42,8 @@ class Domain:
         name: the gin scope, unless given.
 
     Raises:
-        ValueError: no objectives, a prompt without ``{question}``, or something that is no verifier.
+        ValueError: no objectives, a prompt without ``{question}``, something that is no verifier, or a name that cannot be
+            logged.
     """
 
     source: ReplaySource
@@ -54,7 +56,9 @@ class Domain:
             raise ValueError(
                 f"{self.name}/Domain.objectives is empty: name at least one verifier or next_token_prediction"
             )
+        check_name(self.name, f"{self.name}/Domain.name")
         for name, objective in self.objectives.items():
+            check_name(name, f"{self.name}/Domain.objectives[{name!r}]")
             if not callable(objective) and not isinstance(objective, NextTokenPrediction):
                 raise ValueError(
                     f"{self.name}/Domain.objectives[{name!r}] is {objective!r}: write a verifier such as @verifiers.iou(),"

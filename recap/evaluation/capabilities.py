@@ -12,6 +12,7 @@ import torch
 from annotated_types import Ge
 
 from recap.data.domains import scope_name
+from recap.data.names import check_name
 from recap.data.prompts import ask, check_template
 from recap.rewards.requests import ScoreRequest
 from recap.rewards.workers import RewardWorkers
@@ -50,6 +51,7 @@ class Capability:
     name: str = field(default_factory=lambda: scope_name("Capability"))
 
     def __post_init__(self) -> None:
+        check_name(self.name, f"{self.name}/Capability.name")
         check_template(self.prompt, f"{self.name}/Capability.prompt")
         if isinstance(self.verifier, type):
             raise ValueError(

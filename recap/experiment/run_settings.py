@@ -10,6 +10,9 @@ from typing import Annotated
 import gin
 from annotated_types import Ge
 
+from recap.data.names import check_name
+
+MAX_TAG_LENGTH = 8000  # MLflow's limit
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
 
 
@@ -50,6 +53,9 @@ class Tracking:
         tags: more tags for the run.
         rollouts_every: steps between tables of sampled rollouts.
         rollouts_per_table: completions in each of them, spread over the domains.
+
+    Raises:
+        ValueError: what MLflow would refuse when the run starts.
     """
 
     uri: str | None = None
@@ -58,6 +64,19 @@ class Tracking:
     tags: Mapping[str, str] = field(default_factory=dict)
     rollouts_every: Annotated[int, Ge(1)] = 20
     rollouts_per_table: Annotated[int, Ge(0)] = 16
+
+    def __post_init__(self) -> None:
+        for name in ("rollouts_every", "rollouts_per_table"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"tracking.{name} must be at least 1; it is {getattr(self, name)}")
+        if not isinstance(self.experiment, str) or not 0 < len(self.experiment) <= 500:
+            raise ValueError(f"tracking.experiment must be a text of 1 to 500 characters; it is {self.experiment!r}")
+        for name, value in self.tags.items():
+            check_name(name, f"tracking.tags[{name!r}]")
+            if not isinstance(value, str) or len(value) > MAX_TAG_LENGTH:
+                raise ValueError(
+                    f"tracking.tags[{name!r}] must be a text of at most {MAX_TAG_LENGTH} characters; it is {value!r}"
+                )
 
     @property
     def resolved_uri(self) -> str:

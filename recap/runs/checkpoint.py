@@ -85,6 +85,12 @@ def latest_checkpoint(run: Path) -> Path | None:
     return next(reversed(list_checkpoints(run)), None)
 
 
+def latest_step(run: Path) -> int:
+    """Of the newest complete checkpoint, or of the checkpoint itself; 0 where there is none."""
+    checkpoint = latest_checkpoint(run)
+    return int(read_state(checkpoint)["step"]) if checkpoint else 0
+
+
 def read_state(checkpoint: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text())
     return state

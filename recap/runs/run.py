@@ -13,14 +13,15 @@ from recap.experiment.config import Command
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import live_layout, notes
 from recap.learning.trainer import StepResult, Trainer
-from recap.runs.checkpoint import clean_up, latest_checkpoint, load_checkpoint, save_checkpoint
+from recap.parallel.processes import is_main_process
+from recap.runs.checkpoint import clean_up, latest_checkpoint, latest_step, load_checkpoint, save_checkpoint
 from recap.runs.export import export_run
 from recap.runs.interrupts import Interrupts
 from recap.runs.progress import TrainingProgress
 from recap.runs.rollout_table import rollout_rows
 from recap.runs.run_directory import RunRecord, changes, read_record, run_directory
 from recap.runs.scores import ScoreHistory, score_metrics
-from recap.runs.tracking import Tracker
+from recap.runs.tracking import Tracker, status_of
 
 
 class TrainingStopped(RuntimeError):
@@ -55,24 +56,35 @@ class Run:
     ) -> None:
         self.experiment = experiment
         self.directory = run_directory(resume) if resume else directory
-        record = read_record(self.directory) if resume else None  # before the model is loaded
-        self.trainer = Trainer(experiment)
+        record = read_record(self.directory) if resume else None
+        self.tracker = Tracker(  # before the model is loaded: what is wrong with MLflow is said now, or never
+            experiment.tracking,
+            name,
+            self.directory,
+            run_id=record.mlflow_run_id if record else None,
+            step=latest_step(resume) if resume else 0,
+            enabled=is_main_process(),
+        )
+        try:
+            self._prepare(resume, record, operative_config, command)
+        except BaseException as error:
+            self.tracker.finish(status_of(error))
+            raise
+
+    def _prepare(
+        self, resume: Path | None, record: RunRecord | None, operative_config: str, command: Command | None
+    ) -> None:
+        """Loads the model and what the run goes on from."""
+        self.trainer = Trainer(self.experiment)
         self.accelerator = self.trainer.accelerator
         self.scores = ScoreHistory()
         self.skipped_in_a_row = 0
         self.notices: list[str] = []  # said when the run starts
         if resume is not None:
             self._restore(resume, operative_config)
-        self.tracker = Tracker(
-            experiment.tracking,
-            name,
-            run_id=record.mlflow_run_id if record else None,
-            step=self.trainer.step_number,
-            enabled=self.accelerator.is_main_process,
-        )
         if record is None and self.accelerator.is_main_process:
             RunRecord(self.tracker.run_id, command).write(self.directory, operative_config)
-            parameters = experiment.parameters() | {"model": self.trainer.loaded.description}
+            parameters = self.experiment.parameters() | {"model": self.trainer.loaded.description}
             self.tracker.describe(parameters, operative_config)
 
     def execute(self) -> dict[int, dict[str, CapabilityScore]]:
@@ -83,7 +95,7 @@ class Run:
             ValueError: a source or a process that has nothing to train on.
             KeyboardInterrupt: asked to stop; a checkpoint was written and the MLflow run closed as KILLED.
         """
-        experiment, trainer, status = self.experiment, self.trainer, "FAILED"
+        experiment, trainer, status = self.experiment, self.trainer, "FINISHED"
         progress = TrainingProgress(
             experiment.steps, start=trainer.step_number, enabled=self.accelerator.is_local_main_process
         )
@@ -96,6 +108,8 @@ class Run:
                 while trainer.step_number < experiment.steps:
                     result = trainer.step()
                     self._log(result)
+                    for news in self.tracker.news():
+                        progress.say(news)
                     progress.update(trainer.step_number, result.metrics)
                     self._stop_if_hopeless(result)
                     self._stop_if_asked(interrupts, progress)
@@ -104,12 +118,12 @@ class Run:
                 self._report(progress)
                 if experiment.checkpoints.save_model:
                     self.save_model()
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
+        except BaseException as error:
+            status = status_of(error)
             raise
         finally:
-            self.tracker.finish(status)
+            for note in self.tracker.finish(status):
+                progress.say(note)
         return self.scores
 
     def save_checkpoint(self) -> Path:

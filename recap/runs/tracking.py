@@ -8,143 +8,162 @@ import math
 import os
 import platform
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from recap.experiment.run_settings import Tracking
-
-FLUSH_EVERY_S = 5.0  # a batch of metrics takes the database about as long as a single one
-MAX_METRICS_PER_CALL = 1000  # MLflow's own limit
-TABLE = "rollouts.json"
+from recap.runs.delivery import Delivery
+from recap.runs.mlflow_run import MAX_METRICS_PER_CALL, TABLES, MLflowRun, reopen_run, start_run
+from recap.runs.spill import REFUSED, WHERE, Spill
 
 
 class Tracker:
-    """One MLflow run. Metrics are buffered and written a batch at a time, so that logging costs a step nothing.
+    """One MLflow run, which never hurts the training that it records.
+
+    What is logged is put in a queue, and a thread delivers it. Once this object is made, nothing is raised: what MLflow does
+    not take now is kept in the run's directory and delivered later, by the thread, when the run is resumed, or by
+    `recap sync RUN`.
 
     Args:
         settings: where.
         run_name: shown in MLflow.
+        directory: of the run; `tracking/` in it holds what is not delivered.
         run_id: of a run to go on with; None starts a new one.
         step: of the checkpoint that the run goes on from. What the run holds of later steps stays, and is not logged again:
             a killed process may have logged steps that no checkpoint has.
         enabled: false on every process but the main one: then nothing is logged.
 
     Raises:
-        ValueError: the run to go on with is not there.
+        ValueError: MLflow cannot be used, or the run to go on with is not there, or another process is at it.
     """
 
     def __init__(
-        self, settings: Tracking, run_name: str, *, run_id: str | None = None, step: int = 0, enabled: bool = True
+        self,
+        settings: Tracking,
+        run_name: str,
+        directory: Path,
+        *,
+        run_id: str | None = None,
+        step: int = 0,
+        enabled: bool = True,
     ) -> None:
         self.settings = settings
+        self.directory = directory
         self.enabled = enabled
         self.run_id = run_id
-        self._buffer: list[Any] = []
-        self._flushed_at = time.monotonic()
         self._held: set[tuple[str, int]] = set()  # metrics and steps from `step` on that a resumed run has already
-        self._held_tables: set[int] = set()  # steps of its table of rollouts
+        self._said = ""
         if not enabled:
             return
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar per table, on top of ours
-        from mlflow import MlflowClient
-
-        uri = settings.resolved_uri
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        self.client = MlflowClient(tracking_uri=uri)
-        if run_id is None:
-            run = self.client.create_run(_experiment_id(self.client, settings), run_name=run_name)
-            self.run_id = run.info.run_id
-        else:
-            self._go_on(run_id, step)
+        self._spill = Spill(directory)
+        try:
+            if run_id is None:
+                self.run_id = start_run(settings, run_name, {"environment.json": json.dumps(environment(), indent=2)})
+            else:
+                self._held = reopen_run(settings, run_id, step) | _points(self._spill)
+                self._spill.put({"status": "RUNNING"})  # after the end that a former process may have left in the queue
+            place = {"run_id": self.run_id, "uri": _lasting(settings.resolved_uri)}
+            (directory / "tracking" / WHERE).write_text(json.dumps(place))
+            run = MLflowRun(settings.resolved_uri, str(self.run_id))
+        except BaseException:
+            self._spill.close()
+            raise
+        self._delivery = Delivery(self._spill, run)
 
     def describe(self, parameters: Mapping[str, Any], operative_config: str) -> None:
-        """Logs what a new run is made of: parameters, gin configuration, environment and revision."""
+        """Logs what a new run is made of: parameters, gin configuration and revision."""
         if not self.enabled:
             return
-        from mlflow.entities import Param, RunTag
-
-        tags = {**source_tags(), **self.settings.tags}
-        params = [Param(name, str(value)[:6000]) for name, value in parameters.items()]
-        self.client.log_batch(self.run_id, params=params, tags=[RunTag(name, value) for name, value in tags.items()])
-        self.client.log_text(self.run_id, operative_config, "operative_config.gin")
-        self.client.log_text(self.run_id, json.dumps(environment(), indent=2), "environment.json")
-
-    def _go_on(self, run_id: str, step: int) -> None:
-        """Opens a run again, and finds out what it holds."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            keys = self.client.get_run(run_id).data.metrics
-        except MlflowException as error:
-            raise ValueError(
-                f"MLflow at {self.settings.resolved_uri} has no run {run_id} to go on with ({error.message}); bind"
-                " tracking.uri, or set MLFLOW_TRACKING_URI, to where the run was started"
-            ) from error
-        self.client.update_run(run_id, status="RUNNING")
-        for key in keys:
-            self._held |= {(key, metric.step) for metric in self.client.get_metric_history(run_id, key)}
-        self._held = {(key, at) for key, at in self._held if at >= step}
-        if any(item.path == TABLE for item in self.client.list_artifacts(run_id)):
-            with tempfile.TemporaryDirectory() as folder:
-                text = Path(self.client.download_artifacts(run_id, TABLE, folder)).read_text()
-            try:
-                table = json.loads(text)
-                self._held_tables = {row[table["columns"].index("step")] for row in table["data"]}
-            except ValueError:  # killed while it was written
-                self.client.log_dict(run_id, {"columns": [], "data": []}, TABLE)
+        self._spill.put({"params": {name: str(value)[:6000] for name, value in parameters.items()}})
+        self._spill.put({"tags": {**source_tags(), **self.settings.tags}})
+        self._spill.put({"file": "operative_config.gin", "text": operative_config})
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of one step; values that are not finite are left out, as MLflow's charts cannot show them."""
         if not self.enabled:
             return
-        from mlflow.entities import Metric
-
-        now = time.time_ns() // 1_000_000
-        self._buffer += [
-            Metric(name, float(value), now, step)
+        now = _now()
+        values = [
+            (name, float(value))
             for name, value in metrics.items()
             if math.isfinite(value) and (name, step) not in self._held
         ]
-        if len(self._buffer) >= MAX_METRICS_PER_CALL or time.monotonic() - self._flushed_at > FLUSH_EVERY_S:
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes what is buffered."""
-        if not self.enabled:
-            return
-        while self._buffer:
-            self.client.log_batch(self.run_id, metrics=self._buffer[:MAX_METRICS_PER_CALL], synchronous=True)
-            del self._buffer[:MAX_METRICS_PER_CALL]
-        self._flushed_at = time.monotonic()
+        for start in range(0, len(values), MAX_METRICS_PER_CALL):
+            self._spill.put({"step": step, "at": now, "values": dict(values[start : start + MAX_METRICS_PER_CALL])})
 
     def table(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Adds rows to the table of sampled rollouts (`rollouts.json`); every row has the same columns, `step` in it."""
-        if not self.enabled or not rows or step in self._held_tables:
+        """A table of sampled rollouts, a file of its own (`rollouts/step-000020.json`); every row has the same columns."""
+        if not self.enabled or not rows:
             return
-        columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in rows[0]}
-        self.client.log_table(self.run_id, columns, TABLE)
+        table = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+        text = json.dumps(table, default=str)
+        self._spill.put({"file": f"{TABLES}/step-{step:06d}.json", "text": text, "table": True})
 
-    def finish(self, status: str) -> None:
-        """Closes the run as FINISHED, FAILED or KILLED."""
-        if self.enabled:
-            self.flush()
-            self.client.set_terminated(self.run_id, status=status)
+    def flush(self) -> None:
+        """What was logged so far will get to MLflow, even if this process is killed: what a checkpoint is past is not
+        logged again."""
+        if not self.enabled:
+            return
+        try:
+            self._spill.save()
+        except OSError as error:
+            self._delivery.error = f"{self._spill.folder} cannot be written: {error}"
+
+    def news(self) -> list[str]:
+        """What a person should know of the delivery and was not told yet."""
+        error = self._delivery.error if self.enabled else ""
+        if bool(error) == bool(self._said):
+            return []
+        self._said = error
+        if not error:
+            return ["MLflow takes what is logged again"]
+        return [f"MLflow does not take what is logged ({error}); the run goes on, and {self._spill.folder} keeps it"]
+
+    def finish(self, status: str) -> list[str]:
+        """Closes the run as FINISHED, FAILED or KILLED; waits a minute at most, for MLflow to take what is left.
+
+        Returns: what a person should know: what is not delivered, and the command that delivers it.
+        """
+        if not self.enabled:
+            return []
+        self._spill.put({"status": status, "at": _now()})
+        self.flush()
+        left = self._delivery.close()
+        self._spill.close()
+        self.enabled = False
+        folder, notes = self._spill.folder, []
+        if left:
+            notes.append(
+                f"MLflow has not taken the last {left} entries of this run ({self._delivery.error or 'it is slow'}); they are"
+                f" in {folder}. When it is back: recap sync {self.directory}"
+            )
+        if self._delivery.refused:
+            notes.append(f"MLflow refused {self._delivery.refused} entries of this run: see {folder / REFUSED}")
+        return notes
 
 
-def _experiment_id(client: Any, settings: Tracking) -> str:
-    """The MLflow experiment's id; a new one in a local database keeps its artifacts beside the database."""
-    found = client.get_experiment_by_name(settings.experiment)
-    if found is not None:
-        return str(found.experiment_id)
-    location = None
-    if settings.resolved_uri.startswith("sqlite:///"):
-        database = Path(settings.resolved_uri.removeprefix("sqlite:///")).resolve()
-        location = (database.parent / "artifacts" / settings.experiment).as_uri()
-    return str(client.create_experiment(settings.experiment, artifact_location=location))
+def status_of(error: BaseException) -> str:
+    """How a run ends that this ends."""
+    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+
+
+def _points(spill: Spill) -> set[tuple[str, int]]:
+    return {(name, entry["step"]) for entry in spill.left() for name in entry.get("values", ())}
+
+
+def _lasting(uri: str) -> str | None:
+    """A URI that holds in every directory; None where it has a password, which is written nowhere."""
+    if uri.startswith("sqlite:///"):
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
+    return None if urlsplit(uri).password else uri
+
+
+def _now() -> int:
+    """Milliseconds, as MLflow has them."""
+    return time.time_ns() // 1_000_000
 
 
 def source_tags() -> dict[str, str]:

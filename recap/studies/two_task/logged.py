@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from recap.experiment.run_settings import Tracking
-from recap.runs.tracking import Tracker, environment, source_tags
+from recap.runs.mlflow_run import connect, start_run
+from recap.runs.tracking import environment, source_tags
 from recap.studies.two_task.measures import Interval
 from recap.studies.two_task.problem import STARTS
 from recap.studies.two_task.study import Outcome, Settings
@@ -24,17 +25,18 @@ def log_study(outcomes: Sequence[Outcome], settings: Settings, files: Sequence[P
     """Logs to the project's usual place (`Tracking`); returns the id of the run that holds the others."""
     from mlflow.entities import Param, RunTag
 
-    tracker = Tracker(Tracking(experiment=EXPERIMENT), f"two-task-{settings.functions}")
-    client, run_id = tracker.client, str(tracker.run_id)
+    tracking = Tracking(experiment=EXPERIMENT)
+    described = {"environment.json": json.dumps(environment(), indent=2)}
+    run_id = start_run(tracking, f"two-task-{settings.functions}", described)
+    client = connect(tracking.resolved_uri)
     params = [Param(name, str(value)) for name, value in asdict(settings).items()]
     client.log_batch(run_id, params=params, tags=[RunTag(name, value) for name, value in source_tags().items()])
-    client.log_text(run_id, json.dumps(environment(), indent=2), "environment.json")
     for file in files:
         client.log_artifact(run_id, str(file))
     experiment_id = client.get_run(run_id).info.experiment_id
     for outcome in outcomes:
         _log_outcome(client, experiment_id, run_id, outcome)
-    tracker.finish("FINISHED")
+    client.set_terminated(run_id, status="FINISHED")
     return run_id
 
 

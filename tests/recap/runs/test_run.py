@@ -62,16 +62,20 @@ def test_mlflow_holds_the_whole_run(small: Small, tmp_path: Path) -> None:
     assert len(history(run.tracker.run_id, "tokens_per_second")) == 3
     assert logged.data.params["reweighting"] == "Recap"
     artifacts = {item.path for item in client().list_artifacts(run.tracker.run_id)}
-    assert artifacts >= {"operative_config.gin", "environment.json", "rollouts.json"}
+    assert artifacts >= {"operative_config.gin", "environment.json", "rollouts"}
 
     def read(name: str) -> str:
         return Path(client().download_artifacts(str(run.tracker.run_id), name, str(tmp_path))).read_text()
 
     assert "window = 1" in read("operative_config.gin")
     assert "torch" in json.loads(read("environment.json"))["packages"]
-    table = json.loads(read("rollouts.json"))
-    assert {"step", "prompt", "completion", "reference", "rewards"} <= set(table["columns"])
-    assert len(table["data"]) > 0
+    for step in (1, 3):
+        table = json.loads(read(f"rollouts/step-{step:06d}.json"))
+        assert {"step", "prompt", "completion", "reference", "rewards"} <= set(table["columns"])
+        assert {row[table["columns"].index("step")] for row in table["data"]} == {step}
+    shown = client().load_table(logged.info.experiment_id, "rollouts/step-000003.json", [run.tracker.run_id])
+    assert list(shown.columns) == table["columns"]
+    assert len(shown) == len(table["data"])
 
 
 def test_the_trained_model_loads_as_a_plain_directory(small: Small, tmp_path: Path) -> None:
@@ -208,13 +212,15 @@ def test_a_run_that_goes_on_elsewhere_says_what_is_wrong(small: Small, tmp_path:
     assert "not as the run was started: +train.steps = 2" in changed.notices
 
 
-def test_a_table_that_was_torn_does_not_stop_a_run(small: Small, tmp_path: Path) -> None:
+def test_the_one_table_of_older_versions_is_left_alone(small: Small, tmp_path: Path) -> None:
     run = start(small("train.steps = 2", "checkpoints.every = 1"), tmp_path / "run")
     stop_after(run, 1)
-    [file] = tmp_path.rglob("rollouts.json")
-    file.write_text(file.read_text()[:-20])
+    torn = '{"columns": ["step"], "data": [[1'
+    client().log_text(str(run.tracker.run_id), torn, "rollouts.json")
     start(small("train.steps = 2"), tmp_path, resume=tmp_path / "run").execute()
-    assert {row[0] for row in json.loads(file.read_text())["data"]} == {2}
+    [file] = tmp_path.rglob("rollouts.json")
+    assert file.read_text() == torn
+    assert [path.name for path in sorted(tmp_path.rglob("rollouts/*"))] == ["step-000001.json", "step-000002.json"]
 
 
 def test_steps_that_are_never_finite_stop_the_run_with_a_checkpoint(

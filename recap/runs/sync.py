@@ -1,0 +1,51 @@
+"""`recap sync RUN`: brings to MLflow what a run could not."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+from recap.experiment.run_settings import Tracking
+from recap.runs.delivery import Delivery
+from recap.runs.mlflow_run import MLflowRun, find_run
+from recap.runs.run_directory import run_directory
+from recap.runs.spill import FOLDER, REFUSED, WHERE, Spill
+
+
+def sync_run(run: Path) -> str:
+    """Delivers what a run's directory keeps, and closes the run as KILLED where its process died without a word.
+
+    Args:
+        run: run directory, or one of its checkpoints.
+
+    Returns: what was done, for a person.
+
+    Raises:
+        ValueError: no run there, one that still goes on, or an MLflow that does not take it.
+    """
+    directory = run_directory(run)
+    file = directory / FOLDER / WHERE
+    if not file.is_file():
+        raise ValueError(f"{run}: no run there that has something to deliver (it has no {FOLDER}/{WHERE})")
+    place = json.loads(file.read_text())
+    settings = Tracking(uri=place["uri"])  # of a URI with a password nothing was kept: the environment's is taken
+    spill = Spill(directory)
+    try:
+        found = find_run(settings, place["run_id"])
+        if found.status == "RUNNING" and spill.exclusive and not any("status" in entry for entry in spill.left()):
+            last = max((entry["at"] for entry in spill.left() if "at" in entry), default=found.last_metric_at)
+            spill.put({"status": "KILLED", "at": last or time.time_ns() // 1_000_000})
+        count = len(spill)
+        delivery = Delivery(spill, MLflowRun(settings.resolved_uri, place["run_id"]))
+        left = delivery.close(wait_s=math.inf)
+    finally:
+        spill.close()
+    if left:
+        raise ValueError(
+            f"MLflow at {settings.resolved_uri} has taken {count - left} of {count} entries ({delivery.error}); the others"
+            f" are still in {spill.folder}"
+        )
+    refused = f"; it refused {delivery.refused}: see {spill.folder / REFUSED}" if delivery.refused else ""
+    return f"MLflow at {settings.resolved_uri} has all of run {place['run_id']}: {count} entries delivered{refused}"
