@@ -116,15 +116,16 @@ def _evaluate_one(
     prompts = [ask(capability.prompt, example) for example in examples]
     requests: list[ScoreRequest] = []
     for start in range(0, len(prompts), capability.batch_size):
-        rollout = roll_out(
-            loaded,
-            prompts[start : start + capability.batch_size],
-            group_size=1,
-            max_new_tokens=capability.max_new_tokens,
-            temperature=0.0,
-            device=accelerator.device,
-            generator=generator,
-        )
+        with accelerator.autocast():  # the numerics that the model is trained with
+            rollout = roll_out(
+                loaded,
+                prompts[start : start + capability.batch_size],
+                group_size=1,
+                max_new_tokens=capability.max_new_tokens,
+                temperature=0.0,
+                device=accelerator.device,
+                generator=generator,
+            )
         requests += [
             ScoreRequest(capability.verifier, completion, prompt.example)
             for completion, prompt in zip(rollout.completions, rollout.prompts, strict=True)

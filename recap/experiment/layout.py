@@ -186,8 +186,12 @@ def _sharding_conflicts(experiment: Experiment, layout: Layout) -> list[str]:
     return found
 
 
-def notes(experiment: Experiment, layout: Layout) -> list[str]:
-    """What works, but perhaps not as meant."""
+def notes(experiment: Experiment, layout: Layout, weights_dtype: str | None = None) -> list[str]:
+    """What works, but perhaps not as meant.
+
+    Args:
+        weights_dtype: of the loaded weights, once they are; None: as far as the backend can tell.
+    """
     found = []
     prompts, places = experiment.prompts_per_step, layout.processes * experiment.accumulation_steps
     shape = f"{layout.processes} processes x train.accumulation_steps = {experiment.accumulation_steps}"
@@ -212,9 +216,11 @@ def notes(experiment: Experiment, layout: Layout) -> list[str]:
         found.append(
             f"{layout.machines} machines need a file system that all of them see for the run directory (--output)"
         )
-    if experiment.mixed_precision == "bf16" and getattr(experiment.model, "dtype", None) == "bfloat16":
+    dtype = weights_dtype or experiment.model.weights_dtype
+    if experiment.adapter is None and dtype in ("bfloat16", "float16"):
         found.append(
-            "train.mixed_precision = 'bf16' over weights loaded as bfloat16: small updates are rounded away; load float32"
+            f"the weights that are trained are {dtype}: updates smaller than its rounding are lost, at a learning rate of 1e-6"
+            " nearly all. Load them as float32 (backends.huggingface.dtype), whatever train.mixed_precision is"
         )
     if layout.on_cpu and _gpus():
         found.append(f"the launch keeps to the CPU, but this machine has {_gpus()} GPUs")

@@ -12,6 +12,7 @@ from torch import Tensor
 from recap.experiment.experiment import Experiment
 from recap.learning.microbatch import ReinforcementBatch
 from recap.model.adapters import adapter_disabled
+from recap.model.precision import hold_frozen
 from recap.model.scoring import Scorer
 from recap.parallel.adapter_checkpoint import leave_frozen_out
 from recap.parallel.processes import everywhere
@@ -31,6 +32,7 @@ class Models:
             Where Accelerate shards those, `loaded` is a copy that `refresh` brings up to date.
         scorer: what the loss is computed with.
         reference: None without a KL term, and under an adapter, whose base is the reference.
+        held: the precision of weights that no optimizer moves (frozen ones, copies): that of the arithmetic; None: their own.
         generator_is_stale: whether the generator, where there is one, lacks the last update.
         trained_parameters: those of the scorer that the optimizer moves.
 
@@ -53,6 +55,9 @@ class Models:
             generator.start(self.loaded, accelerator)
         scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
         self.sharded = is_sharded(accelerator)
+        self.held = torch.bfloat16 if experiment.mixed_precision == "bf16" else None
+        if self.held is not None and not self.sharded:  # shards are cast when they are gathered
+            hold_frozen(self.loaded.model, self.held)
         self._stand_beside(scorer)
         optimizer, self.schedule = experiment.optimizer.build(scorer.parameters(), experiment.steps)
         self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
@@ -66,13 +71,11 @@ class Models:
     def _stand_beside(self, scorer: Scorer) -> None:
         """Makes the copies that are kept beside the trained model, before Accelerate shards it."""
         experiment, device = self.experiment, self.accelerator.device
-        # Whole copies beside a sharded model are kept in the precision that it computes in.
-        dtype = torch.bfloat16 if self.sharded and experiment.mixed_precision == "bf16" else None
         self.reference: Scorer | None = None
         if self.kl_coefficient > 0 and experiment.adapter is None:
-            self.reference = frozen_copy(scorer, device, dtype)
+            self.reference = frozen_copy(scorer, device, self.held)
         if self.sharded:
-            self.loaded = replica_of(self.loaded, device, dtype)
+            self.loaded = replica_of(self.loaded, device, self.held)
             if self.kl_coefficient > 0 and self.reference is None:
                 # The copy's base, as a forward of the shards would need the other processes.
                 self.reference = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
+from recap.model.precision import hold_frozen
 from recap.model.scoring import Scorer
 from recap.model.weights import whole
 from registry.backends.base import LoadedModel
@@ -18,14 +19,10 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def frozen_copy(module: Module, device: torch.device, dtype: torch.dtype | None = None) -> Module:
-    """A copy to evaluate only, on `device`, its parameters in `dtype`; None: in their own.
-
-    Buffers stay as they are: rotary frequencies in bf16 would misplace the tokens of long prompts.
-    """
+    """A copy to evaluate only, on `device`, its parameters in `dtype`; None: in their own."""
     twin = copy.deepcopy(module).eval().requires_grad_(False)
     if dtype is not None:
-        for parameter in twin.parameters():
-            parameter.data = parameter.data.to(dtype)
+        hold_frozen(twin, dtype)
     return twin.to(device)
 
 

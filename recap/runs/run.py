@@ -224,7 +224,8 @@ class Run:
             f" {experiment.steps} steps of {experiment.prompts_per_step} prompts x {experiment.rollout.group_size}"
             f" completions; MLflow {experiment.tracking.resolved_uri}, run {self.tracker.run_id}"
         )
-        for note in notes(experiment, live_layout(accelerator)):
+        dtype = str(self.trainer.models.trained_parameters[0].dtype).removeprefix("torch.")
+        for note in notes(experiment, live_layout(accelerator), dtype):
             progress.say(f"note: {note}")
         for notice in self.notices:
             progress.say(notice)

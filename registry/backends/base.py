@@ -31,6 +31,11 @@ class Backend(ABC):
     def sees_images(self) -> bool | None:
         """Whether prompts may hold images; None where only the checkpoint can tell."""
 
+    @property
+    def weights_dtype(self) -> str | None:
+        """The precision that `load` gives the weights in, e.g. 'float32'; None where only the checkpoint can tell."""
+        return None
+
     def check(self) -> None:
         """Raises ValueError for what can be found wrong without loading the weights, e.g. a missing directory."""
 

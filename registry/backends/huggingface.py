@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ class HuggingFace(Backend):
     Args:
         path: Hub id or directory, e.g. ``Qwen/Qwen2.5-VL-7B-Instruct``.
         revision: branch, tag or commit on the Hub.
-        dtype: of the weights: 'auto' (as published), 'float32', 'bfloat16'. Under mixed precision take float32.
+        dtype: of the weights: 'float32', 'bfloat16' or 'auto' (as published, mostly bfloat16). Weights that are trained want
+            float32, whatever precision the arithmetic has: in bfloat16, of 8 bits, a step of Adam at 1e-6 is rounded away.
+            Frozen ones are held in the precision of the arithmetic anyway (`train.mixed_precision`); under an adapter 'auto'
+            spares the memory for loading them.
         attention: 'sdpa', 'flash_attention_2', 'eager'; None leaves the choice to transformers.
         max_pixels: pixels that an image is shrunk to (the paper: 401,408), an error with a processor that knows no such
             limit; None: the processor's own limit.
@@ -28,7 +32,7 @@ class HuggingFace(Backend):
         self,
         path: str,
         revision: str | None = None,
-        dtype: str = "auto",
+        dtype: str = "float32",
         attention: str | None = None,
         max_pixels: int | None = None,
         freeze_vision: bool = False,
@@ -47,6 +51,15 @@ class HuggingFace(Backend):
     @property
     def sees_images(self) -> bool | None:
         return None
+
+    @property
+    def weights_dtype(self) -> str | None:
+        if self.dtype != "auto":
+            return self.dtype
+        file = Path(self.path).expanduser() / "config.json"
+        config = json.loads(file.read_text()) if file.is_file() else {}
+        declared = config.get("dtype") or config.get("torch_dtype")  # the name of older versions of transformers
+        return None if declared is None else str(declared)
 
     def check(self) -> None:
         looks_local = self.path.startswith((".", "/", "~")) or self.path.count("/") > 1

@@ -62,12 +62,11 @@ NOTED: dict[str, tuple[tuple[str, ...], Layout]] = {
     "a whole copy of the model in bf16 to sample from:": (("train.mixed_precision = 'bf16'",), SHARDED),
     "to sample from and one as the reference of the KL term": (("grpo.kl_coefficient = 0.1",), SHARDED),
     "2 machines need a file system": ((), Layout(kind="MULTI_GPU", processes=16, machines=2)),
-    "weights loaded as bfloat16": (
+    "the weights that are trained are bfloat16": (
         (
             "train.model = @backends.huggingface()",
             "backends.huggingface.path = 'org/name'",
             "backends.huggingface.dtype = 'bfloat16'",
-            "train.mixed_precision = 'bf16'",
         ),
         Layout(),
     ),
