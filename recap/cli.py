@@ -89,7 +89,10 @@ def train(
         _fail(error)
 
 
-@app.command(epilog="Example:  recap check experiments/paper/hybrid_recap.gin")
+@app.command(
+    epilog="Example:  recap check experiments/paper/hybrid_recap.gin --gpu-memory 80"
+    " --accelerate experiments/accelerate/fsdp2_8_gpus.yaml"
+)
 def check(
     file: FileArgument,
     bind: BindingOption = [],  # noqa: B006
@@ -100,11 +103,14 @@ def check(
             help="an Accelerate config that the experiment is to be launched with: can the two work together?"
         ),
     ] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option(min=1, help="GiB of each GPU, e.g. 80; default: of those that are here")
+    ] = None,
 ) -> None:
-    """Validates an experiment in seconds, without loading a model, and shows what it would do."""
+    """Validates an experiment in seconds, without loading a model, and shows what it would do and the memory it would take."""
     from recap.experiment.config import load_config
-    from recap.experiment.describe import experiment_table
-    from recap.experiment.layout import check_layout, layout_of_file, notes
+    from recap.experiment.describe import experiment_table, memory_lines
+    from recap.experiment.layout import Layout, check_layout, layout_of_file, notes
 
     try:
         config = load_config(file, bind, plugin)
@@ -121,7 +127,9 @@ def check(
         console.print(f"note: {name} is bound, but nothing asks for it", highlight=False, markup=False)
     for text in missing:
         console.print(f"note: not on this machine: {text}", highlight=False, markup=False)
-    for text in notes(config.experiment, layout) if layout else []:
+    for line in memory_lines(config.experiment, layout or Layout(), gpu_memory):
+        console.print(line, highlight=False, markup=False)
+    for text in notes(config.experiment, layout or Layout()):
         console.print(f"note: {text}", highlight=False, markup=False)
     console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""), highlight=False)
 

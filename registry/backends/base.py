@@ -12,7 +12,7 @@ from registry.example import Example, Size
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class Backend(ABC):
@@ -30,6 +30,12 @@ class Backend(ABC):
     @abstractmethod
     def sees_images(self) -> bool | None:
         """Whether prompts may hold images; None where only the checkpoint can tell."""
+
+    def configuration(self) -> PretrainedConfig | None:
+        """The model's configuration of transformers; None where it is not on this machine. `recap check` estimates memory
+        from it.
+        """
+        return None
 
     def check(self) -> None:
         """Raises ValueError for what can be found wrong without loading the weights, e.g. a missing directory."""
