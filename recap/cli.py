@@ -98,7 +98,10 @@ def train(
         _fail(error)
 
 
-@app.command(epilog="Example:  recap check experiments/paper/hybrid_recap.gin")
+@app.command(
+    epilog="Example:  recap check experiments/paper/hybrid_recap.gin --gpu-memory 80"
+    " --accelerate experiments/accelerate/fsdp2_8_gpus.yaml"
+)
 def check(
     file: FileArgument,
     bind: BindingOption = [],  # noqa: B006
@@ -109,12 +112,15 @@ def check(
             help="an Accelerate config that the experiment is to be launched with: can the two work together?"
         ),
     ] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option(min=1, help="GiB of each GPU, e.g. 80; default: of those that are here")
+    ] = None,
     allow_unused: AllowUnusedOption = False,
     full: Annotated[bool, typer.Option("--full", help="also the whole configuration as it would take effect")] = False,
 ) -> None:
-    """Validates an experiment in seconds, without loading a model, and shows what it would do."""
-    from recap.experiment.describe import experiment_table, summary
-    from recap.experiment.layout import check_layout, layout_of_file, notes
+    """Validates an experiment in seconds, without loading a model, and shows what it would do and the memory it would take."""
+    from recap.experiment.describe import experiment_table, memory_lines, summary
+    from recap.experiment.layout import Layout, check_layout, layout_of_file, notes
 
     try:
         config = _load(file, bind, plugin, allow_unused)
@@ -129,9 +135,11 @@ def check(
     console.print(summary(config.experiment))
     if full:
         console.print(f"\n{config.operative}", highlight=False, markup=False)
+    for line in memory_lines(config.experiment, layout or Layout(), gpu_memory):
+        console.print(line, highlight=False, markup=False)
     unused = [*config.doubts, *map(str, config.unused)] if full else config.notes
     absent = [f"not on this machine: {text}" for text in missing]
-    _print_notes([*unused, *absent, *(notes(config.experiment, layout) if layout else [])], console)
+    _print_notes([*unused, *absent, *notes(config.experiment, layout or Layout())], console)
     console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""), highlight=False)
 
 

@@ -10,8 +10,14 @@ from rich.text import Text
 from recap.data.domains import describe
 from recap.data.objectives import objective_name
 from recap.experiment.experiment import Experiment
+from recap.experiment.layout import Layout
+from recap.experiment.load import PROMPT_TEXT
+from recap.experiment.memory import GIB, estimate
 from registry.core import Entry, Registry
 from registry.replay.base import ReplaySource
+
+FILLED = 0.95
+"""Of a GPU's memory, what an estimate may take; assumed."""
 
 
 def experiment_table(experiment: Experiment) -> Table:
@@ -65,6 +71,57 @@ def summary(experiment: Experiment) -> Table:
     }.items():
         table.add_row(name, Text(text))
     return table
+
+
+REMEDIES = {
+    "activations": "train.activation_checkpointing = True, a smaller scoring.max_tokens, or more train.accumulation_steps",
+    "logits": "a smaller scoring.chunk, or more train.accumulation_steps",
+    "key/value cache": "a smaller rollout.batch_size: fewer prompts are decoded at a time",
+    "gradients of the objectives": "train.gradient_method = None and a policy other than GradNorm: FSDP and LoRA help little",
+}
+"""What makes a part of an estimate smaller; of the parts that are proportional to the parameters, see `SHARE`."""
+SHARE = (
+    "FSDP2 shares weights, gradients and optimizer state out (experiments/accelerate/fsdp2_8_gpus.yaml); or"
+    " train.adapter = @lora()"
+)
+
+
+def memory_lines(experiment: Experiment, layout: Layout, gpu: float | None) -> list[str]:
+    """The memory that each process is estimated to take, what dominates, and whether it fits.
+
+    Args:
+        gpu: GiB of each GPU; None: of the smallest one here; where there is none, nothing is said of fitting.
+    """
+    gpu = gpu or _smallest_gpu()
+    try:
+        found = estimate(experiment, layout, gpu=gpu)
+    except ValueError as error:
+        return [f"note: memory was not estimated: {error}"]
+    load, total = found.load, found.total / GIB
+    parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in found.parts.items() if size > 0.005 * found.total)
+    lines = [
+        f"memory per process: {total:.1f} GiB, most in the {found.phase}: {parts}",
+        f"  of {found.parameters / 1e9:.3f} B parameters ({found.trained / 1e9:.3f} B trained), with {load.prompts} prompts of"
+        f" {load.prompt_length} tokens ({PROMPT_TEXT} of text: assumed) x {load.group_size} completions of"
+        f" {load.completion_length} at a time; not measured on a GPU: docs/memory.md",
+    ]
+    if gpu is None:
+        return lines
+    if total <= FILLED * gpu:
+        return [*lines, f"memory fits: {total:.1f} of {gpu:g} GiB"]
+    most = next(iter(found.parts))
+    return [
+        *lines,
+        f"note: memory does not fit: {total:.1f} GiB are more than {FILLED:.0%} of {gpu:g} GiB (the rest is lost to"
+        f" fragmentation); most is {most}: {REMEDIES.get(most, SHARE)}",
+    ]
+
+
+def _smallest_gpu() -> float | None:
+    import torch
+
+    sizes = [torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count())]
+    return min(sizes) / GIB if sizes else None
 
 
 def describe_part(registry: Registry, entry: Entry) -> str:

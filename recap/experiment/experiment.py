@@ -56,6 +56,9 @@ class Experiment:
         evaluate_every: steps between evaluations; None: only before and after.
         max_skipped_steps: the run stops after this many steps in a row with a loss, gradient or reward that is not finite.
         mixed_precision: 'no' or 'bf16'.
+        activation_checkpointing: whether the loss keeps the input of every layer only, of the language model and of the vision
+            tower, and backward computes the layers again: much less memory for about a third more computation. The
+            gradient is the same. Prompts are then computed again in the loss (`scoring.reuse_prefill` has no effect).
         seed: of rollouts and of whatever the model draws at random; sources have seeds of their own.
 
     Raises:
@@ -85,6 +88,7 @@ class Experiment:
     tracking: Tracking = field(default_factory=Tracking)
     max_skipped_steps: int = 5
     mixed_precision: Literal["no", "bf16"] = "no"
+    activation_checkpointing: bool = False
     seed: Annotated[int, Ge(0)] = 0
 
     def __post_init__(self) -> None:
@@ -196,6 +200,7 @@ class Experiment:
             "gradient_method",
             "signal",
             "mixed_precision",
+            "activation_checkpointing",
             "seed",
         ):
             flat[name] = getattr(self, name)

@@ -37,6 +37,7 @@ class Layout:
         fsdp_ignored: FSDP was asked for, but Accelerate does not shard on these processes.
         only_main_loads: whether transformers loads weights on the main process alone (cpu_ram_efficient_loading).
         accumulation: Accelerate's gradient accumulation steps, by which it divides every loss.
+        activation_checkpointing: whether FSDP wraps every layer so that backward computes it again.
         model_parallel: names of the ways of splitting a model other than by data, e.g. 'tp'.
     """
 
@@ -50,6 +51,7 @@ class Layout:
     fsdp_ignored: bool = False
     only_main_loads: bool = False
     accumulation: int = 1
+    activation_checkpointing: bool = False
     model_parallel: tuple[str, ...] = ()
 
     @property
@@ -81,6 +83,7 @@ def layout_of_file(file: Path) -> Layout:
         fsdp_ignored=kind == "FSDP" and on_cpu,
         only_main_loads=kind == "FSDP"
         and _true(fsdp.get("fsdp_cpu_ram_efficient_loading", True)),  # the launcher's default
+        activation_checkpointing=kind == "FSDP" and _true(fsdp.get("fsdp_activation_checkpointing", False)),
         accumulation=_number(deepspeed.get("gradient_accumulation_steps", 1)),
         model_parallel=_split_by(lambda key: config.parallelism_config.get(f"parallelism_config_{key}_size", 1)),
     )
@@ -104,6 +107,7 @@ def live_layout(accelerator: Accelerator) -> Layout:
         fsdp_version=int(os.environ.get("FSDP_VERSION", "1")) if asked_for_fsdp else None,
         fsdp_ignored=ignored,
         only_main_loads=asked_for_fsdp and _true(os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING", "false")),
+        activation_checkpointing=asked_for_fsdp and _true(os.environ.get("FSDP_ACTIVATION_CHECKPOINTING", "false")),
         accumulation=accelerator.gradient_accumulation_steps,
         model_parallel=_split_by(lambda key: os.environ.get(f"PARALLELISM_CONFIG_{key.upper()}_SIZE", 1)),
     )
@@ -167,6 +171,11 @@ def _sharding_conflicts(experiment: Experiment, layout: Layout) -> list[str]:
             "fsdp_cpu_ram_efficient_loading (on unless said otherwise) leaves the other processes without weights, but each"
             " of them copies the model for sampling before it is sharded: set it to false"
         )
+    if layout.activation_checkpointing and experiment.activation_checkpointing:
+        found.append(
+            "train.activation_checkpointing and fsdp_activation_checkpointing are both true: every layer would be computed"
+            " three times; set the Accelerate config's to false"
+        )
     policy = experiment.build_reweighting()
     if experiment.gradient_method or policy.needs_gradient_norms:
         asks = (
@@ -221,6 +230,13 @@ def notes(experiment: Experiment, layout: Layout, weights_dtype: str | None = No
         found.append(
             f"the weights that are trained are {dtype}: updates smaller than its rounding are lost, at a learning rate of 1e-6"
             " nearly all. Load them as float32 (backends.huggingface.dtype), whatever train.mixed_precision is"
+        )
+    attention = getattr(experiment.model, "attention", None)
+    if str(attention).startswith("flash"):
+        found.append(
+            f"attention = {attention!r}: 'sdpa' is faster here. Flash attention takes no mask of its own, so that completions"
+            " cannot be packed behind their prompt: the loss computes prompt and picture once per completion,"
+            f" {experiment.rollout.group_size} times, and decoding copies the prompt's keys and values as often"
         )
     if layout.on_cpu and _gpus():
         found.append(f"the launch keeps to the CPU, but this machine has {_gpus()} GPUs")

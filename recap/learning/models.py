@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recap.experiment.experiment import Experiment
 from recap.learning.microbatch import ReinforcementBatch
+from recap.model.activations import checkpoint_activations
 from recap.model.adapters import adapter_disabled
 from recap.model.precision import hold_frozen
 from recap.model.scoring import Scorer
@@ -53,6 +54,8 @@ class Models:
         self.loaded = experiment.load_model()
         if generator is not None:
             generator.start(self.loaded, accelerator)
+        if experiment.activation_checkpointing:
+            checkpoint_activations(self.loaded.model)
         scorer = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring).train()
         self.sharded = is_sharded(accelerator)
         self.held = torch.bfloat16 if experiment.mixed_precision == "bf16" else None
@@ -98,10 +101,12 @@ class Models:
         """Whether prompts computed in the rollout serve the loss too.
 
         Not where the copy that samples is another than the one that is trained, nor with several micro-batches, whose
-        purpose is that the activations of one are in memory at a time.
+        purpose is that the activations of one are in memory at a time, nor where activations are not to be kept at all.
         """
         scorer: Scorer = self.accelerator.unwrap_model(self.scorer)
-        return not self.sharded and self.experiment.accumulation_steps == 1 and scorer.wants_prefix
+        experiment = self.experiment
+        saves_memory = self.sharded or experiment.accumulation_steps > 1 or experiment.activation_checkpointing
+        return not saves_memory and scorer.wants_prefix
 
     @torch.no_grad()
     def reference_log_probs(self, item: ReinforcementBatch) -> Tensor:

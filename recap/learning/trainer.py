@@ -55,8 +55,9 @@ class Trainer:
         self.experiment = experiment
         self.accelerator = Accelerator(
             mixed_precision=experiment.mixed_precision,
-            # A step may hold no picture: then nothing reaches the vision tower on that process.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            # A step may hold no picture: then nothing reaches the vision tower on that process. Gradients live in the
+            # buckets that are summed over processes, not beside them: 4 bytes per trained parameter less.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)],
             fsdp_plugin=fsdp_plugin(experiment.mixed_precision),
         )
         check_layout(experiment, live_layout(self.accelerator))

@@ -33,7 +33,8 @@ class Scoring:
         chunk: completion tokens whose logits exist at the same time; backward computes them again. None: all of them.
         reuse_prefill: whether the rollout's forward over the prompts, vision tower included, is that of the first update's loss
             too, so that a prompt is computed once per step. Needs both of the above, one micro-batch a step
-            (`train.accumulation_steps` = 1) and a model that is not sharded; elsewhere prompts are computed again.
+            (`train.accumulation_steps` = 1), a model that is not sharded and no activation checkpointing; elsewhere prompts
+            are computed again.
 
         max_tokens: of one forward and backward, those of prompts and padding included. A micro-batch that has more is cut into
             several, of fewer prompts or of one prompt and some of its completions, whose gradients add up to the same; a

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from recap.model.precision import hold_frozen
 from recap.model.scoring import Scorer
 from recap.model.weights import whole
 from registry.backends.base import LoadedModel
@@ -19,11 +18,21 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def frozen_copy(module: Module, device: torch.device, dtype: torch.dtype | None = None) -> Module:
-    """A copy to evaluate only, on `device`, its parameters in `dtype`; None: in their own."""
-    twin = copy.deepcopy(module).eval().requires_grad_(False)
-    if dtype is not None:
-        hold_frozen(twin, dtype)
-    return twin.to(device)
+    """A copy to evaluate only, on `device`, its parameters in `dtype`; None: in their own.
+
+    Buffers keep their precision: rotary frequencies in bf16 would misplace the tokens of long prompts. Each tensor is copied
+    by itself to where it is to stay: where a model is loaded in host memory, that never holds two of it.
+    """
+    # What deepcopy finds here it takes for copied already, a tensor with two names under both.
+    copied: dict[int, Any] = {
+        id(tensor): nn.Parameter(_copy(tensor, device, dtype), requires_grad=False) for tensor in module.parameters()
+    }
+    copied |= {id(tensor): _copy(tensor, device, None) for tensor in module.buffers()}
+    return copy.deepcopy(module, copied).eval()
+
+
+def _copy(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    return tensor.detach().to(device=device, dtype=dtype or tensor.dtype, copy=True)
 
 
 def replica_of(loaded: LoadedModel, device: torch.device, dtype: torch.dtype | None) -> LoadedModel:

@@ -12,7 +12,7 @@ from registry.example import Example, Size
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class Backend(ABC):
@@ -34,6 +34,12 @@ class Backend(ABC):
     @property
     def weights_dtype(self) -> str | None:
         """The precision that `load` gives the weights in, e.g. 'float32'; None where only the checkpoint can tell."""
+        return None
+
+    def configuration(self) -> PretrainedConfig | None:
+        """The model's configuration of transformers; None where it is not on this machine. `recap check` estimates memory
+        from it.
+        """
         return None
 
     def check(self) -> None:

