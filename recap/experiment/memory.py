@@ -72,7 +72,8 @@ def estimate(experiment: Experiment, layout: Layout, load: Load | None = None, g
 
 def _estimate(experiment: Experiment, layout: Layout, load: Load, config: Any, gpu: float | None) -> Estimate:
     dtype = held_dtype(experiment, config)
-    model = _model(experiment, config, dtype)
+    frozen = torch.bfloat16 if experiment.mixed_precision == "bf16" and not layout.sharded else dtype
+    model = _model(experiment, config, dtype, frozen)
     tensors = list(model.parameters())
     trained = [tensor for tensor in tensors if tensor.requires_grad]
     base = standing(experiment, layout, tensors, gpu)
@@ -80,7 +81,7 @@ def _estimate(experiment: Experiment, layout: Layout, load: Load, config: Any, g
 
     shape = loss_shape(experiment, layout, load)
     computes = torch.bfloat16 if layout.sharded and shape.bf16 else dtype
-    loss, kept = trace_loss(_model(experiment, config, computes), shape)
+    loss, kept = trace_loss(_model(experiment, config, computes, computes if layout.sharded else frozen), shape)
     update = gradients + gradient_methods(experiment, _number(trained))
     if _per_objective(experiment):
         loss["gradients of the objectives"] += 4 * (len(experiment.objectives) + 1) * _number(trained)
@@ -155,11 +156,11 @@ def held_dtype(experiment: Experiment, config: Any) -> torch.dtype:
 def copies(experiment: Experiment, layout: Layout, tensors: list[torch.Tensor]) -> int:
     """Bytes of the whole models that stand beside the trained one (`Models._stand_beside`).
 
-    Sharded: one to sample with; with a KL term and without an adapter, whose base is the reference: one to refer to. Both are
-    bf16 where the arithmetic of a sharded model is.
+    Sharded: one to sample with; with a KL term and without an adapter, whose base is the reference: one to refer to. They are
+    in the precision of the arithmetic.
     """
     number = int(layout.sharded) + int(has_reference(experiment))
-    as_bf16 = layout.sharded and experiment.mixed_precision == "bf16"
+    as_bf16 = experiment.mixed_precision == "bf16"
     return number * sum(tensor.numel() * (2 if as_bf16 else tensor.element_size()) for tensor in tensors)
 
 
@@ -241,13 +242,16 @@ def cache_columns(tokens: int) -> int:
     return held
 
 
-def _model(experiment: Experiment, config: Any, dtype: torch.dtype) -> Any:
-    """The experiment's model without memory."""
+def _model(experiment: Experiment, config: Any, dtype: torch.dtype, frozen: torch.dtype) -> Any:
+    """The experiment's model without memory, what is trained of it in `dtype`, what is not in `frozen`."""
     model = skeleton(config, dtype, experiment.adapter, getattr(experiment.model, "attention", None))
     if getattr(experiment.model, "freeze_vision", False) and not has_adapter(model):
         for name, parameter in model.named_parameters():
             if ".visual." in f".{name}" or ".vision_tower." in f".{name}":
                 parameter.requires_grad_(False)
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(frozen)
     return model
 
 

@@ -7,6 +7,7 @@ memory, and needs no formula for the inside of a layer, which differs by family,
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -124,10 +125,11 @@ def skeleton(
     """A model of this configuration on the meta device."""
     sees = type(config) in AutoModelForImageTextToText._model_mapping
     kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-    if attention is None or attention.startswith("flash"):  # whose kernels are not here; sdpa keeps as much
+    if attention is not None and attention.startswith("flash"):  # whose kernels are not here; sdpa keeps as much
         attention = "sdpa"
+    options = {} if attention is None else {"attn_implementation": attention}
     with torch.device("meta"):
-        model: PreTrainedModel = kind.from_config(config, dtype=dtype, attn_implementation=attention)
+        model: PreTrainedModel = kind.from_config(config, dtype=dtype, **options)
         if adapter is not None:
             adapter.attach(model, 0)
     return model
@@ -146,8 +148,13 @@ def trace_loss(model: PreTrainedModel, shape: LossShape) -> tuple[Counter[str], 
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     # Tried on small tensors at its first use and remembered; on fake ones it could not be.
     has_kernel("cpu", torch.bfloat16 if shape.bf16 else model.dtype, width, heads // grouped)
-    with FakeTensorMode():
-        return _trace_loss(model.train(), shape)
+    complaints = logging.getLogger("torch._subclasses.fake_tensor")
+    complaints.disabled = True  # what cannot be traced is an exception, which is enough
+    try:
+        with FakeTensorMode():
+            return _trace_loss(model.train(), shape)
+    finally:
+        complaints.disabled = False
 
 
 def _trace_loss(model: PreTrainedModel, shape: LossShape) -> tuple[Counter[str], Counter[str]]:
