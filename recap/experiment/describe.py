@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -27,9 +28,9 @@ def experiment_table(experiment: Experiment) -> Table:
     allocation = experiment.mixture.allocate(experiment.domains, experiment.prompts_per_step, 0)
     adapter = "" if experiment.adapter is None else f" with {experiment.adapter}"
     title = f"{describe(type(experiment.model))}{adapter}, reweighting {describe(type(policy))}"
-    table = Table(title=title, title_justify="left")
-    for header in ("domain", "source", "prompts", "objective", "by", "signal", "first λ"):
-        table.add_column(header, overflow="fold", no_wrap=header in ("domain", "objective"))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for header in ("domain", "source", "prompts", "objective", "by", "signal", "λ"):
+        table.add_column(header, overflow="fold", no_wrap=header in ("domain", "prompts", "objective"))
     for domain in experiment.domains:
         for row, (local, part) in enumerate(domain.objectives.items()):
             name = objective_name(domain.name, local, experiment.objective_scope)

@@ -64,7 +64,9 @@ def start(arguments: list[str]) -> tuple[subprocess.Popen[str], float]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=200)
+    assert process.stdout is not None
+    output = process.stdout.read()  # not communicate: it would miss what `start` has read ahead
+    process.wait(timeout=200)
     return output
 
 
