@@ -120,6 +120,25 @@ def onevision_config(tokenizer: Any) -> Any:
     )
 
 
+def llava_config(tokenizer: Any) -> Any:
+    return hf.LlavaConfig(
+        text_config={"model_type": "llama", **TEXT, **tokens(tokenizer)},
+        vision_config={"model_type": "clip_vision_model", **siglip(56), "projection_dim": 32},
+        image_token_id=tokenizer.convert_tokens_to_ids(PICTURE),
+        image_seq_length=16,
+    )
+
+
+def internvl_config(tokenizer: Any) -> Any:
+    vision = {**siglip(56), "image_size": [56, 56], "patch_size": [14, 14]}
+    return hf.InternVLConfig(
+        text_config={"model_type": "qwen2", **TEXT, **tokens(tokenizer)},
+        vision_config=vision,
+        image_token_id=tokenizer.convert_tokens_to_ids(PICTURE),
+        image_seq_length=4,
+    )
+
+
 def qwen_processor(kind: str, patch: int) -> Callable[[Any], Any]:
     def processor(tokenizer: Any) -> Any:
         size = {"patch_size": patch, "min_pixels": 56 * 56, "max_pixels": 28 * 28 * 1280}
@@ -160,6 +179,27 @@ def onevision_processor(tokenizer: Any) -> Any:
     )
 
 
+def llava_processor(tokenizer: Any) -> Any:
+    pictures = hf.CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
+    return hf.LlavaProcessor(
+        pictures,
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        chat_template=chat_template(PICTURE),
+        image_token=PICTURE,
+        num_additional_image_tokens=1,
+    )
+
+
+def internvl_processor(tokenizer: Any) -> Any:
+    pictures = hf.GotOcr2ImageProcessor(size={"height": 56, "width": 56}, crop_to_patches=True, max_patches=4)
+    template = chat_template(PICTURE)
+    return hf.InternVLProcessor(
+        pictures, tokenizer, hf.InternVLVideoProcessor(), image_seq_length=4, chat_template=template
+    )
+
+
 def chat_template(picture: str) -> str:
     return (
         "{% for message in messages %}{{ '<|im_start|>' }}{% for part in message.content %}"
@@ -177,6 +217,8 @@ VISION_FAMILIES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = 
     "Qwen3-VL": (qwen_config("Qwen3VL", QWEN3), qwen_processor("Qwen3VL", 16)),
     "Gemma 3 with pictures": (gemma3_config, gemma3_processor),
     "SmolVLM": (smolvlm_config, smolvlm_processor),
+    "LLaVA": (llava_config, llava_processor),
+    "InternVL": (internvl_config, internvl_processor),
     "LLaVA-OneVision": (onevision_config, onevision_processor),
 }
 
@@ -187,6 +229,8 @@ def vision_tokenizer() -> Any:
     special = {"image_token": PICTURE, "boi_token": "<|vision_start|>", "eoi_token": "<|vision_end|>"}
     special |= {"video_token": "<|video_pad|>", "fake_image_token": "<|unk|>", "global_image_token": "<|vision_end|>"}
     special |= {"vision_bos_token": "<|vision_start|>", "vision_eos_token": "<|vision_end|>"}
+    special |= {"start_image_token": "<|vision_start|>", "end_image_token": "<|vision_end|>"}
+    special |= {"context_image_token": PICTURE}
     names = {"eos_token": plain.eos_token, "pad_token": plain.pad_token, "unk_token": plain.unk_token}
     backend = plain.backend_tokenizer
     return hf.PreTrainedTokenizerFast(tokenizer_object=backend, **names, extra_special_tokens=special)
