@@ -1,7 +1,6 @@
 """What logging to MLflow costs a run: the quick start's RECAP run, a local SQLite database, free and locked by another.
 
-A step pays for what its own thread does; of the thread that delivers, at most for the CPU time, where it has no core of
-its own.
+A step pays for what its own thread does, and at most for the CPU time of the thread that delivers: that shares Python's lock.
 
 python tools/bench_tracking.py --steps 60
 """

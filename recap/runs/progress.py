@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -43,8 +43,9 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
 
-    def update(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Shows the metrics of a finished step, 1 to `total`."""
+    def update(self, step: int, metrics: Mapping[str, float], news: Sequence[str] = ()) -> None:
+        """Shows the metrics of a finished step, 1 to `total`, and what else happened."""
+        self.say(*news)
         summary = summarise(metrics)
         if self.console.is_terminal:
             self._bar.update(self._task, completed=step, summary=summary)
@@ -55,8 +56,9 @@ class TrainingProgress:
             left = (now - self._started) / max(1, step - self._start) * (self.total - step)
             self.console.print(f"step {step}/{self.total}  {summary}  left {left:.0f} s", highlight=False)
 
-    def say(self, message: str) -> None:
-        self.console.print(message, highlight=False)
+    def say(self, *messages: str) -> None:
+        for message in messages:
+            self.console.print(message, highlight=False)
 
 
 def summarise(metrics: Mapping[str, float]) -> str:

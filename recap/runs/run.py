@@ -71,9 +71,7 @@ class Run:
             self.tracker.finish(status_of(error))
             raise
 
-    def _prepare(
-        self, resume: Path | None, record: RunRecord | None, operative_config: str, command: Command | None
-    ) -> None:
+    def _prepare(self, resume: Path | None, record: RunRecord | None, config: str, command: Command | None) -> None:
         """Loads the model and what the run goes on from."""
         self.trainer = Trainer(self.experiment)
         self.accelerator = self.trainer.accelerator
@@ -81,11 +79,11 @@ class Run:
         self.skipped_in_a_row = 0
         self.notices: list[str] = []  # said when the run starts
         if resume is not None:
-            self._restore(resume, operative_config)
+            self._restore(resume, config)
         if record is None and self.accelerator.is_main_process:
-            RunRecord(self.tracker.run_id, command).write(self.directory, operative_config)
+            RunRecord(self.tracker.run_id, command).write(self.directory, config)
             parameters = self.experiment.parameters() | {"model": self.trainer.loaded.description}
-            self.tracker.describe(parameters, operative_config)
+            self.tracker.describe(parameters, config)
 
     def execute(self) -> dict[int, dict[str, CapabilityScore]]:
         """All steps; returns the capability scores by step.
@@ -108,9 +106,7 @@ class Run:
                 while trainer.step_number < experiment.steps:
                     result = trainer.step()
                     self._log(result)
-                    for news in self.tracker.news():
-                        progress.say(news)
-                    progress.update(trainer.step_number, result.metrics)
+                    progress.update(trainer.step_number, result.metrics, self.tracker.news())
                     self._stop_if_hopeless(result)
                     self._stop_if_asked(interrupts, progress)
                     if self._evaluate_if_due(progress) or _due(experiment.checkpoints.every, trainer.step_number):
@@ -122,8 +118,7 @@ class Run:
             status = status_of(error)
             raise
         finally:
-            for note in self.tracker.finish(status):
-                progress.say(note)
+            progress.say(*self.tracker.finish(status))
         return self.scores
 
     def save_checkpoint(self) -> Path:
@@ -225,10 +220,8 @@ class Run:
             f" completions; MLflow {experiment.tracking.resolved_uri}, run {self.tracker.run_id}"
         )
         dtype = str(self.trainer.models.trained_parameters[0].dtype).removeprefix("torch.")
-        for note in notes(experiment, live_layout(accelerator), dtype):
-            progress.say(f"note: {note}")
-        for notice in self.notices:
-            progress.say(notice)
+        found = notes(experiment, live_layout(accelerator), dtype)
+        progress.say(*(f"note: {note}" for note in found), *self.notices)
 
     def _report(self, progress: TrainingProgress) -> None:
         """Says what was skipped on the way."""
