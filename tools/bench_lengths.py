@@ -39,17 +39,18 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, nargs="+", default=[32, 128, 512], help="tokens of the prompt")
     parser.add_argument("--grouping", type=int, nargs="+", default=[1, 4, 7], help="query heads per key/value head")
     parser.add_argument("--most-tokens", type=int, default=2**14, help="leaves out cases where G x (L + T) is more")
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{options.part}, {options.dtype}, one thread; torch {torch.__version__}\n")
+    print(f"{options.part}, {options.dtype}, {options.layers} layers, one thread; torch {torch.__version__}\n")
     print("| grouping | L | G x T | shared, CPU s | plain, CPU s | shared, MiB | plain, MiB | plain / shared |")
     print("|---|---|---|---|---|---|---|---|")
     cases = itertools.product(options.grouping, options.prompts, options.groups, options.completions)
     for grouping, prompt, group_size, completion in cases:
         if group_size * (prompt + completion) > options.most_tokens:
             continue
-        model = small_model(grouping, getattr(torch, options.dtype))
+        model = small_model(grouping, options.layers, getattr(torch, options.dtype))
         run = {"loss": loss, "decoding": decoding}[options.part]
         found = [measured(partial(run, model, prompt, group_size, completion, shared)) for shared in (True, False)]
         seconds, mebibytes = zip(*found, strict=True)
@@ -61,8 +62,8 @@ def main() -> None:
         )
 
 
-def small_model(grouping: int, dtype: torch.dtype) -> LlamaForCausalLM:
-    """Four layers of random weights."""
+def small_model(grouping: int, layers: int, dtype: torch.dtype) -> LlamaForCausalLM:
+    """A Llama of random weights."""
     torch.manual_seed(0)
     heads = 7 if grouping == 7 else 8
     return LlamaForCausalLM(
@@ -70,7 +71,7 @@ def small_model(grouping: int, dtype: torch.dtype) -> LlamaForCausalLM:
             vocab_size=VOCABULARY,
             hidden_size=32 * heads,
             intermediate_size=96 * heads,
-            num_hidden_layers=4,
+            num_hidden_layers=layers,
             num_attention_heads=heads,
             num_key_value_heads=heads // grouping,
             head_dim=32,

@@ -31,10 +31,10 @@ def attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
     *,
     shared_prompts: SharedPrompts | None = None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls for 'sdpa'; its own, unless prompts are shared and the layer is of the language model.
@@ -44,7 +44,7 @@ def attention(
     """
     if shared_prompts is None or not getattr(module, "is_causal", True):
         whole: tuple[Tensor, None] = _one_text_per_row(
-            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
+            module, query, key, value, attention_mask, dropout, scaling, **kwargs
         )
         return whole
     for name in ("softcap", "s_aux", "sliding_window", "position_bias"):
