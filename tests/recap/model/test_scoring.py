@@ -4,12 +4,12 @@ import copy
 import logging
 import re
 from collections.abc import Callable
+from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
 from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -19,6 +19,7 @@ from transformers import (
 
 from recap.data.prompts import Prompt
 from recap.model.scoring import Scorer, Scoring
+from recap.model.settling import Settled
 from recap.model.token_scores import log_probabilities, token_scores
 from recap.sampling.rollout import Rollout, roll_out
 from registry.backends.base import EncodedPrompts, LoadedModel
@@ -89,10 +90,11 @@ SAVINGS = [
 ]
 
 
-def scored(scorer: Scorer, rollout: Rollout) -> torch.Tensor:
+def scored(scorer: Scorer, rollout: Rollout, settings: Scoring) -> torch.Tensor:
     batch = (rollout.encoded, rollout.completion_ids, rollout.completion_mask)
     log_probs: torch.Tensor = scorer(*batch, prefix=rollout.prefix).log_probs
-    assert scorer._continues is (True if scorer.wants_prefix else None)  # it did what is tested here
+    assert scorer.settled == Settled(settings, settings, "", ANY, 0.0)  # it did what is tested here
+    assert (scorer.continues is not None and scorer.continues.way) == scorer.wants_prefix
     return log_probs
 
 
@@ -100,7 +102,7 @@ def scored(scorer: Scorer, rollout: Rollout) -> torch.Tensor:
 def test_log_probs_equal_the_plain_forward(random_tiny: LoadedModel, rollout: Rollout, settings: Scoring) -> None:
     scorer = Scorer(random_tiny.model, random_tiny.forbidden_token_ids, settings)
     plain = plain_log_probs(random_tiny, rollout.encoded, rollout.completion_ids, rollout.completion_mask)
-    torch.testing.assert_close(scored(scorer, rollout), plain, atol=1e-4, rtol=0)
+    torch.testing.assert_close(scored(scorer, rollout, settings), plain, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("settings", SAVINGS, ids=str)
@@ -115,7 +117,7 @@ def test_gradients_equal_those_of_the_plain_forward(
         (log_probs * weights).sum().backward()
         return {name: p.grad.clone() for name, p in random_tiny.model.named_parameters() if p.grad is not None}
 
-    found = gradient(scored(scorer, rollout))
+    found = gradient(scored(scorer, rollout, settings))
     plain = gradient(plain_log_probs(random_tiny, rollout.encoded, rollout.completion_ids, rollout.completion_mask))
     random_tiny.model.zero_grad()
     assert found.keys() == plain.keys()
@@ -184,13 +186,17 @@ SMALL = {
 }
 
 
-def soft_capped() -> PreTrainedModel:
-    """Gemma 2 without its sliding layers: what its forward does to the logits is in no module."""
-    return Gemma2ForCausalLM(
-        Gemma2Config(
-            **SMALL, final_logit_softcapping=0.5, layer_types=["full_attention"] * 2, attn_implementation="eager"
-        )
-    )
+class Wilful(LlamaForCausalLM):
+    """A model whose logits depend on more than the states that they come from."""
+
+    def forward(self, input_ids: Any = None, **keywords: Any) -> Any:
+        output = super().forward(input_ids, **keywords)
+        output.logits = output.logits * (1.0 if input_ids is None else 0.5)
+        return output
+
+
+def wilful() -> PreTrainedModel:
+    return Wilful(LlamaConfig(**SMALL))
 
 
 def sliding() -> PreTrainedModel:
@@ -214,7 +220,7 @@ def deaf_to_the_mask() -> PreTrainedModel:
 @pytest.mark.parametrize(
     ("build", "left", "reason"),
     [
-        (soft_capped, Scoring(chunk=None), "log-probs differ"),
+        (wilful, Scoring(chunk=None), "log-probs differ"),
         (sliding, Scoring(shared_prefix=False), "slides|sliding_attention"),
         (deaf_to_the_mask, Scoring(shared_prefix=False), "log-probs differ"),
     ],
