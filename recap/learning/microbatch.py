@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from einops import rearrange
@@ -77,6 +77,27 @@ class SupervisedBatch:
         return scale
 
 
+def supervised_batches(
+    loaded: LoadedModel,
+    drawn: Sequence[Drawn],
+    domains: Sequence[Domain],
+    objectives: Sequence[Objective],
+    scope: ObjectiveScope,
+    device: torch.device,
+    *,
+    max_tokens: int | None,
+) -> list[SupervisedBatch]:
+    """Prompts and targets of next-token prediction, in parts that have no more than `max_tokens` where that can be."""
+    layout = (domains, objectives, scope, device)
+    batch = supervised_batch(loaded, drawn, *layout)
+    tokens = len(drawn) * (batch.encoded.attention_mask.shape[1] + batch.mask.shape[1])
+    if max_tokens is None or tokens <= max_tokens or len(drawn) == 1:
+        return [batch]
+    half = len(drawn) // 2
+    parts = (drawn[:half], drawn[half:])
+    return [found for part in parts for found in supervised_batches(loaded, part, *layout, max_tokens=max_tokens)]
+
+
 def supervised_batch(
     loaded: LoadedModel,
     drawn: Sequence[Drawn],
@@ -126,43 +147,83 @@ def reinforcement_batches(
     grpo: GRPO,
     *,
     size: int,
+    max_tokens: int | None,
     skip: bool,
 ) -> list[ReinforcementBatch]:
     """What the forwards work on: micro-batches of the groups that are worth one.
 
     Args:
         size: groups in a micro-batch, at most.
+        max_tokens: of a micro-batch, as in `Scoring`.
         skip: whether groups without a gradient may be left out, if `grpo` says so.
     """
+    prompt_mask, mask = rollout.encoded.attention_mask, rollout.completion_mask
     keep = torch.ones_like(table.domain_index, dtype=torch.bool)
     if skip and grpo.skip_zero_advantage:
-        keep = groups_with_gradient(advantages, grpo.loss_mask(rollout.completion_mask, rollout.truncated))
-    whole = len(rollout.prompts) <= size and rollout.prefix is not None
-    if whole and keep.any() and is_cheaper_whole(rollout.encoded.attention_mask, rollout.completion_mask, keep):
-        keep = torch.ones_like(keep)
+        keep = groups_with_gradient(advantages, grpo.loss_mask(mask, rollout.truncated))
+    lengths = (prompt_mask.sum(1).tolist(), mask.view(len(prompt_mask), -1, mask.shape[1]).sum(2).tolist())
+    everything = Share(list(range(len(rollout.prompts))), range(rollout.group_size))
+    whole = len(rollout.prompts) <= size and cut(everything, *lengths, max_tokens) == [everything]
+    if rollout.prefix is not None and keep.any():
+        if whole and is_cheaper_whole(prompt_mask, mask, keep):
+            keep = torch.ones_like(keep)
+        if not (whole and keep.all()):
+            rollout.prefix.release()  # of no use
     parts = deal(keep.nonzero()[:, 0].tolist(), size)
-    return [_groups_of(loaded, rollout, table, advantages, grpo, part) for part in parts]
+    shares = [share for part in parts for share in cut(Share(part, everything.members), *lengths, max_tokens)]
+    return [_share_of(loaded, rollout, table, advantages, grpo, share) for share in shares]
 
 
-def _groups_of(
-    loaded: LoadedModel, rollout: Rollout, table: RewardTable, advantages: Advantages, grpo: GRPO, kept: list[int]
+class Share(NamedTuple):
+    """A part of a rollout: these groups, by the numbers of their prompts, and of each group these completions."""
+
+    groups: list[int]
+    members: range
+
+
+def cut(share: Share, prompts: list[int], completions: list[list[int]], max_tokens: int | None) -> list[Share]:
+    """A share in parts, of groups or of one group's completions, that have no more than `max_tokens` where that can be.
+
+    Args:
+        prompts: tokens of each prompt, P.
+        completions: tokens of each completion, P times G.
+    """
+    groups, members = share
+    widest = max((prompts[p] for p in groups), default=0)
+    longest = max((sum(completions[p][g] for g in members) for p in groups), default=0)
+    if max_tokens is None or len(groups) * (widest + longest) <= max_tokens or len(groups) * len(members) <= 1:
+        return [share]
+    if len(groups) > 1:
+        half = len(groups) // 2
+        parts = [Share(groups[:half], members), Share(groups[half:], members)]
+    else:
+        half = len(members) // 2
+        parts = [Share(groups, members[:half]), Share(groups, members[half:])]
+    return [found for part in parts for found in cut(part, prompts, completions, max_tokens)]
+
+
+def _share_of(
+    loaded: LoadedModel, rollout: Rollout, table: RewardTable, advantages: Advantages, grpo: GRPO, share: Share
 ) -> ReinforcementBatch:
-    """Some groups of a rollout, by the numbers of their prompts; encoded anew, unless they are all."""
+    """A part of a rollout; its prompts are encoded anew, unless they are all."""
     ids, mask, encoded = rollout.completion_ids, rollout.completion_mask, rollout.encoded
     sampler, prefix, combined = rollout.sampler_log_probs, rollout.prefix, advantages.combined
     loss_mask = grpo.loss_mask(mask, rollout.truncated)
     applies, domain_index = table.applies, table.domain_index
-    if kept != list(range(len(rollout.prompts))):
-        prompts, prefix = [rollout.prompts[p] for p in kept], None
+    all_groups = share.groups == list(range(len(rollout.prompts)))
+    if not all_groups:
+        prompts = [rollout.prompts[p] for p in share.groups]
         encoded = loaded.encode([prompt.text for prompt in prompts], [prompt.example for prompt in prompts], ids.device)
-        groups = torch.tensor(kept, device=ids.device)
-        rows = (groups[:, None] * rollout.group_size + torch.arange(rollout.group_size, device=ids.device)).flatten()
+    if not all_groups or len(share.members) < rollout.group_size:
+        prefix = None
+        groups, members = torch.tensor(share.groups, device=ids.device), slice(share.members.start, share.members.stop)
+        rows = (groups[:, None] * rollout.group_size + torch.tensor(share.members, device=ids.device)).flatten()
         length = int(mask[rows].sum(1).max())
         ids, mask, loss_mask = (part[rows, :length] for part in (ids, mask, loss_mask))
         sampler = None if sampler is None else sampler[rows, :length]
-        combined = None if combined is None else combined[groups]
-        advantages = Advantages(advantages.per_objective[groups], combined)
-        applies, domain_index = applies[groups], domain_index[groups]
+        combined = None if combined is None else combined[groups, members]
+        advantages = Advantages(advantages.per_objective[groups, members], combined)
+        applies, domain_index = applies[groups, members], domain_index[groups]
     return ReinforcementBatch(encoded, ids, mask, loss_mask, advantages, applies, domain_index, sampler, prefix)
 
 

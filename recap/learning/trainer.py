@@ -22,7 +22,7 @@ from recap.learning.advantages import step_advantages
 from recap.learning.batch import Batch as Batch  # part of what `step` returns
 from recap.learning.batch import count, mean_rewards, rollout_metrics
 from recap.learning.loss import StepCounts, mean_losses, weight_vector
-from recap.learning.microbatch import deal, micro_batch_size, reinforcement_batches, supervised_batch
+from recap.learning.microbatch import deal, micro_batch_size, reinforcement_batches, supervised_batches
 from recap.learning.models import Models
 from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.learning.phases import Phases, timed
@@ -132,7 +132,8 @@ class Trainer:
         layout = (self.domains, self.objectives, self.experiment.objective_scope, self.accelerator.device)
         imitated = [item for item in drawn if item.domain.supervised]
         parts = deal(imitated, micro_batch_size(len(imitated), self.experiment.accumulation_steps))
-        targets = [supervised_batch(self.loaded, part, *layout) for part in parts]
+        most = self.experiment.scoring.max_tokens
+        targets = [found for part in parts for found in supervised_batches(self.loaded, part, *layout, max_tokens=most)]
         judged = [item.result(*layout) for item in pending]
         return Batch(
             [item.rollout for item in pending],
@@ -169,9 +170,10 @@ class Trainer:
         settings = (self.models.scorer, grpo, experiment.rollout.temperature, self.kl_coefficient, reference)
         prompts = sum(len(rollout.prompts) for rollout in batch.rollouts)
         size = micro_batch_size(prompts, experiment.accumulation_steps)
+        most = experiment.scoring.max_tokens
         skip = reference is None  # a KL term gives every group a gradient
         for rollout, table, own in zip(batch.rollouts, batch.rewards, advantages, strict=True):
-            items = reinforcement_batches(self.loaded, rollout, table, own, grpo, size=size, skip=skip)
+            items = reinforcement_batches(self.loaded, rollout, table, own, grpo, size=size, max_tokens=most, skip=skip)
             found += [ReinforcementPass(item, step, *settings) for item in items]
         return found
 

@@ -5,29 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from einops import rearrange
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache
 
+from recap.model.decode_batch import DecodeBatch, Way
 from recap.model.forwards import plain_states
-from recap.model.kv_cache import can_rearrange, make_room
-from recap.model.packing import additive_mask, why_not_packed
+from recap.model.packing import why_not_packed
 from recap.model.prefix import Prefix, prefill
 from recap.model.settling import Settled, settle
-from recap.model.slots import columns_of, cost, filled_slots, places_of, share_out, slot_mask, whole_groups
 from recap.model.token_scores import log_probabilities
 from registry.backends.base import EncodedPrompts, LoadedModel, tiled
 
 logger = logging.getLogger(__name__)
-Way = Literal["slots", "rows"]
-_ways: WeakKeyDictionary[PreTrainedModel, Settled[Way | None]] = (
-    WeakKeyDictionary()
-)  # of each model, by `settle_decoding`
+_ways: WeakKeyDictionary[PreTrainedModel, Settled[Way | None]] = WeakKeyDictionary()  # how each model shares prompts
 PROBE_STEPS = 4  # of decoding, in the comparison
 
 
@@ -48,8 +43,8 @@ def decode(
     Args:
         temperature: of the softmax.
         uniforms: [P * G, T] in [0, 1), the random number behind each token; None: the likeliest token is taken.
-        shared_prefix: one prefill per prompt, its keys and values shared by the group (`slots.py`), finished completions
-            leaving the batch; otherwise as if every completion had a prompt of its own. Both are compared at the first use
+        shared_prefix: one prefill per prompt, its keys and values shared by the group, finished completions leaving the batch;
+            otherwise as if every completion had a prompt of its own. Both are compared at the first use
             with a model.
         keep_prefix: whether the prefill keeps its graph for the loss.
         agree: see `settle_decoding`.
@@ -72,95 +67,6 @@ def decode(
     return ids[:, :length], mask[:, :length], prefix
 
 
-class _DecodeBatch:
-    """What one decode step after the other goes through the model with: slots, their tokens' mask, positions and cache.
-
-    Args:
-        way: 'slots': a row holds a prompt once; 'rows': it holds one completion, with a copy of the prompt's cache; None:
-            the same for a group of one, and nothing ever leaves the batch.
-    """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        prompts: EncodedPrompts,
-        cache: Cache,
-        group_size: int,
-        steps: int,
-        way: Way | None,
-    ) -> None:
-        self.model, self.prompts, self.cache = model, prompts, cache
-        self.group_size, self.way = group_size, way
-        self.max_steps, self.steps = steps, 0  # in the cache, of each completion
-        self.slots = whole_groups(
-            len(prompts), group_size, group_size if way == "slots" else 1, prompts.attention_mask.device
-        )
-        if way is not None:
-            make_room(cache)
-        if way == "rows":
-            # What transformers has for beams is the one way that every kind of layer knows, recurrent states included.
-            cache.reorder_cache(
-                torch.arange(len(prompts), device=self.slots.completion.device).repeat_interleave(group_size)
-            )
-        self._describe()
-
-    def _describe(self) -> None:
-        """Mask, of the tokens to come too, and positions of the rows as they are."""
-        row_prompt = self.slots.completion[:, 0] // self.group_size
-        mask = self.prompts.attention_mask[row_prompt]
-        self.position = self.prompts.next_position[row_prompt, None].expand(-1, self.slots.width)
-        if self.way == "slots":
-            self.mask = slot_mask(mask, self.slots.width, self.max_steps)
-            if self.model.config.get_text_config()._attn_implementation == "eager":
-                self.mask = additive_mask(self.mask)
-        else:
-            self.mask = torch.cat([mask, mask.new_ones(len(mask), self.max_steps)], dim=1)
-
-    def step(self, tokens: Tensor) -> Tensor:
-        """Logits of the tokens after these: [R, w] -> [R, w, V]."""
-        width = self.slots.width
-        length = self.prompts.attention_mask.shape[1] + width * (self.steps + 1)
-        logits: Tensor = self.model(
-            input_ids=tokens,
-            attention_mask=self.mask[..., :length],
-            position_ids=self.position + self.steps,
-            past_key_values=self.cache,
-            use_cache=True,
-        ).logits
-        self.steps += 1
-        return logits
-
-    def thin_out(self, running: Tensor) -> Tensor | None:
-        """Lets finished completions leave, where that saves enough.
-
-        Args:
-            running: [R, w], which slots still decode; never one that only repeats another.
-
-        Returns: of the new slots, their places in the old ones, flat, [R' * w']; None where nothing changes.
-        """
-        if self.way is None or int(running.sum()) >= 0.75 * running.numel():
-            return None
-        before, length = self.slots, int(self.prompts.attention_mask.shape[1])
-        left = before.completion[running].tolist()
-        if self.way == "slots":
-            rows = share_out(left, self.group_size, length, self.steps)
-            present = cost(len(running), before.width, length, self.steps)
-            if cost(len(rows), max(map(len, rows)), length, self.steps) > 0.8 * present:
-                return None
-        else:
-            rows = [[completion] for completion in left]
-        self.slots = filled_slots(rows, running.device)
-        places = places_of(self.slots, before)
-        if self.way == "slots":
-            moved = columns_of(places, before.width, length, self.steps)
-            for layer in self.cache.layers:
-                layer.rearrange(*moved)
-        else:
-            self.cache.reorder_cache(places.flatten())
-        self._describe()
-        return places.flatten()
-
-
 def _decode(
     loaded: LoadedModel,
     prompts: EncodedPrompts,
@@ -174,27 +80,25 @@ def _decode(
     """The loop, from the logits of the first tokens and the cache of the prompts; returns ids and mask, [P * G, T]."""
     first, cache = prefilled
     device = first.device
-    batch = _DecodeBatch(loaded.model, prompts, cache, group_size, max_new_tokens, way)
-    logits = first.repeat_interleave(group_size, dim=0)  # [R * w, V]
+    batch = DecodeBatch(loaded.model, prompts, cache, group_size, max_new_tokens, way)
+    logits = first.repeat_interleave(group_size, dim=0)  # [R, V]
     ids = torch.full((len(prompts) * group_size, max_new_tokens), loaded.pad_token_id, device=device)
     mask = torch.zeros_like(ids)
     ends = torch.tensor(loaded.eos_token_ids, device=device)
     forbidden = _forbidden(loaded, device)
-    running = torch.ones(batch.slots.completion.shape, dtype=torch.bool, device=device)  # [R, w]
+    running = torch.ones_like(batch.completion, dtype=torch.bool)
     for t in range(max_new_tokens):
-        completion = batch.slots.completion.flatten()
+        completion = batch.completion
         tokens = _next_tokens(logits, forbidden, temperature, None if uniforms is None else uniforms[completion, t])
-        tokens = torch.where(running.flatten(), tokens, loaded.pad_token_id)
-        written = batch.slots.filled.flatten()
-        ids[completion[written], t] = tokens[written]
-        mask[completion[written], t] = running.flatten()[written].long()
-        running = running & ~torch.isin(tokens, ends).view_as(running)
+        tokens = torch.where(running, tokens, loaded.pad_token_id)
+        ids[completion, t] = tokens
+        mask[completion, t] = running.long()
+        running = running & ~torch.isin(tokens, ends)
         if t + 1 == max_new_tokens or not running.any():
             break
-        if (places := batch.thin_out(running)) is not None:
-            tokens = tokens[places]
-            running = batch.slots.filled
-        logits = batch.step(tokens.view_as(running)).flatten(0, 1)
+        if (kept := batch.thin_out(running)) is not None:
+            tokens, running = tokens[kept], running[kept]
+        logits = batch.step(tokens)
     return ids, mask
 
 
@@ -234,7 +138,7 @@ def invert(weights: Tensor, uniforms: Tensor) -> Tensor:
 def decoding_way(model: PreTrainedModel) -> Settled[Way | None] | None:
     """How the completions of a model share their prompt's cache, and why; None where nothing was decoded yet.
 
-    The ways: 'slots', one row per prompt; 'rows', one per completion, with a copy of the cache; None, nothing is shared.
+    The ways are those of `DecodeBatch`; None: nothing is shared.
     """
     return _ways.get(model)
 
@@ -267,18 +171,14 @@ def settle_decoding(
             logits = plain_states(model, prompts, second, torch.ones_like(second), logits=True)
             return log_probabilities(logits, loaded.forbidden_token_ids, 1.0)
         logits, cache, _ = prefill(model, prompts)
-        batch = _DecodeBatch(model, prompts, cache, 2, PROBE_STEPS, way)
-        if way == "slots" and not can_rearrange(cache):
-            raise ValueError("its cache is not a list of keys and values")
-        steps = [
-            batch.step(tokens.reshape(batch.slots.completion.shape)).flatten(0, 1)[1::2] for _ in range(PROBE_STEPS)
-        ]
+        batch = DecodeBatch(model, prompts, cache, 2, PROBE_STEPS, way)
+        steps = [batch.step(tokens.flatten())[1::2] for _ in range(PROBE_STEPS)]
         return log_probabilities(torch.stack([logits, *steps], dim=1).flatten(0, 1), loaded.forbidden_token_ids, 1.0)
 
-    ways: list[Way | None] = ["rows", None] if refused else ["slots", "rows", None]
+    ways: list[Way | None] = ["rows", None] if refused else ["shared", "rows", None]
     settled = settle(model, ways, distributions, agree)
     if refused:
-        settled = replace(settled, wanted="slots", reason="; ".join(filter(None, [refused, settled.reason])))
+        settled = replace(settled, wanted="shared", reason="; ".join(filter(None, [refused, settled.reason])))
     if settled.fell_back:
         what = "one row per completion" if settled.way else "a prompt of its own for each completion"
         logger.warning("%s: decoding with %s: %s", type(model).__name__, what, settled.reason)

@@ -1,4 +1,4 @@
-"""Three forwards over the completions of groups: packed behind their prompt, behind a prompt in the cache, and plain.
+"""Three forwards over the completions of groups: packed behind their prompt, behind a prompt of the rollout, and plain.
 
 Each gives what the tokens of the completions are predicted from, in the order of `mask.bool()`: hidden states, [tokens, H].
 """
@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from recap.model.packing import pack, pack_behind
+from recap.model.packing import pack
 from recap.model.prefix import Prefix
 from registry.backends.base import EncodedPrompts
 
@@ -19,10 +19,8 @@ def packed_states(
     model: PreTrainedModel, prompts: EncodedPrompts, ids: Tensor, mask: Tensor, *, logits: bool
 ) -> Tensor:
     """One row per group; with `logits` the logits themselves, [tokens, V]."""
-    attention = model.config.get_text_config()._attn_implementation
-    packed = pack(prompts, ids, mask, additive=attention == "eager")
-    inputs = {**packed.inputs, "use_cache": False}
-    output = model(**inputs).logits if logits else model.base_model(**inputs).last_hidden_state
+    packed = pack(prompts, ids, mask)
+    output = model(**packed.inputs).logits if logits else model.base_model(**packed.inputs).last_hidden_state
     states: Tensor = rearrange(output, "p s h -> (p s) h")
     return states.index_select(0, packed.predictors[mask.bool()])
 
@@ -30,12 +28,11 @@ def packed_states(
 def continued_states(
     model: PreTrainedModel, prefix: Prefix, prompts: EncodedPrompts, ids: Tensor, mask: Tensor
 ) -> Tensor:
-    """Behind prompts that are in the cache."""
+    """One row per group, behind prompts whose keys and values are there."""
     assert prefix.last is not None
-    attention = model.config.get_text_config()._attn_implementation
-    packed = pack_behind(prompts, ids, mask, additive=attention == "eager")
-    output = model.base_model(**packed.inputs, past_key_values=prefix.cache(), use_cache=True)
-    states = torch.cat([prefix.last[:, None], output.last_hidden_state], dim=1)
+    packed = pack(prompts, ids, mask, prefix.keys_values)
+    output = model.base_model(**packed.inputs).last_hidden_state
+    states = torch.cat([prefix.last[:, None], output], dim=1)
     return rearrange(states, "p s h -> (p s) h").index_select(0, packed.predictors[mask.bool()])
 
 

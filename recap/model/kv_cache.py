@@ -66,14 +66,6 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         self._show(after)
         return self.keys, self.values
 
-    def rearrange(self, rows: Tensor, columns: Tensor) -> None:
-        """The cache of a new batch: its token (b, c) is the present one's (rows[b, c], columns[b, c]).
-
-        Args:
-            rows, columns: [B', length'].
-        """
-        self._move(self.keys[rows, :, columns].transpose(1, 2), self.values[rows, :, columns].transpose(1, 2))
-
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Keeps these rows, [B'], in this order; one may come several times."""
         self._move(self.keys[beam_idx], self.values[beam_idx])
@@ -96,8 +88,3 @@ def make_room(cache: Cache) -> None:
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and layer.get_seq_length() > 0:
             cache.layers[index] = RoomyLayer(layer.keys, layer.values)
-
-
-def can_rearrange(cache: Cache) -> bool:
-    """Whether single tokens of the cache can be moved: whether it is a plain list of keys and values."""
-    return all(isinstance(layer, RoomyLayer) for layer in cache.layers)

@@ -38,17 +38,24 @@ class Scoring:
             too, so that a prompt is computed once per step. Needs both of the above, one micro-batch a step
             (`train.accumulation_steps` = 1) and a model that is not sharded; elsewhere prompts are computed again.
 
+        max_tokens: of one forward and backward, those of prompts and padding included. A micro-batch that has more is cut into
+            several, of fewer prompts or of one prompt and some of its completions, whose gradients add up to the same; a
+            single completion with its prompt stays whole. It bounds the activations in memory. None: no bound.
+
     Raises:
-        ValueError: a chunk below 1.
+        ValueError: a chunk or a bound below 1.
     """
 
     shared_prefix: bool = True
     chunk: int | None = 256
     reuse_prefill: bool = True
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if self.chunk is not None and self.chunk < 1:
-            raise ValueError(f"scoring.chunk must be at least 1, or None; it is {self.chunk}")
+        for name in ("chunk", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"scoring.{name} must be at least 1, or None; it is {value}")
 
 
 class Scores(NamedTuple):

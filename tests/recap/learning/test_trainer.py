@@ -16,12 +16,20 @@ import torch
 
 import recap.learning.trainer
 from recap.experiment.config import LoadedConfig
+from recap.learning.passes import ReinforcementPass, SupervisedPass
 from recap.learning.trainer import Trainer
 from recap.rewards.verification import PendingRewards
 from registry.example import Example
 
 Small = Callable[..., LoadedConfig]
 ROOT = Path(__file__).resolve().parents[3]
+
+
+class Hashed:
+    """A verifier that gives any two completions different rewards, so that every group has a gradient."""
+
+    def __call__(self, completion: str, example: Example) -> float:
+        return zlib.crc32(completion.encode()) % 1000 / 1000
 
 
 def parameters(trainer: Trainer) -> torch.Tensor:
@@ -59,6 +67,41 @@ def test_micro_batches_give_the_same_gradient(small: Small) -> None:
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
 
 
+@pytest.mark.parametrize(
+    "bindings",
+    [
+        (),
+        ("grpo.kl_coefficient = 0.1", "rollout.batch_size = 4"),
+        ("train.weights_act_on = 'advantage'", "scoring.shared_prefix = False"),
+    ],
+)
+def test_a_bound_on_tokens_gives_the_same_gradient(small: Small, bindings: tuple[str, ...]) -> None:
+    """Micro-batches of some groups, or of some completions of one; none has more tokens than allowed."""
+    gradients, statistics, number = [], [], []
+    for bound in (None, 300, 60):
+        trainer = Trainer(small("rollout.group_size = 4", f"scoring.max_tokens = {bound}", *bindings).experiment)
+        for domain in trainer.domains:
+            for objective in domain.objectives:
+                domain.objectives[objective] = Hashed()  # type: ignore[index]
+        batch = trainer.verify(trainer.roll_out(prompts := trainer.draw()), prompts)
+        counts, _ = trainer.count(batch)
+        weights = trainer.reweighting.weights
+        passes = trainer.passes(batch, counts, weights)
+        for one in passes:
+            assert isinstance(one, ReinforcementPass | SupervisedPass)
+            mask = one.item.completion_mask if isinstance(one, ReinforcementPass) else one.item.mask
+            tokens = int(one.item.encoded.attention_mask.sum() + mask.sum())
+            assert bound is None or tokens <= bound or len(mask) == 1
+        number.append(len(passes))
+        losses, metrics = trainer.update.forward_backward(passes, counts, weights)
+        statistics.append(torch.cat([losses, torch.tensor([metrics["entropy"]])]))
+        gradients.append(torch.cat([p.grad.flatten() for p in trainer.loaded.model.parameters()]))
+    assert number[0] < number[1] < number[2]
+    for found, counted in zip(gradients[1:], statistics[1:], strict=True):
+        assert (found - gradients[0]).norm() < 1e-4 * gradients[0].norm()
+        torch.testing.assert_close(counted, statistics[0], rtol=1e-4, atol=1e-6)
+
+
 def test_what_saves_work_changes_nothing(small: Small) -> None:
     """Whole steps, against ones that compute every prompt for every completion and every logit at once."""
     plain = ("rollout.shared_prefix = False", "scoring.shared_prefix = False", "scoring.chunk = None")
@@ -69,13 +112,6 @@ def test_what_saves_work_changes_nothing(small: Small) -> None:
         assert [r.completions for r in ours.batch.rollouts] == [r.completions for r in expected.batch.rollouts]
         for name in ("loss", "gradient_norm"):
             assert ours.metrics[name] == pytest.approx(expected.metrics[name], rel=1e-3), name
-
-
-class Hashed:
-    """A verifier that gives any two completions different rewards, so that every group has a gradient."""
-
-    def __call__(self, completion: str, example: Example) -> float:
-        return zlib.crc32(completion.encode()) % 1000 / 1000
 
 
 @pytest.mark.parametrize(
@@ -244,6 +280,7 @@ def test_nan_in_a_loss_never_reaches_the_weights(small: Small) -> None:
 STEPS = """
 import json, sys
 from recap.experiment.config import load_config
+from recap.learning.passes import ReinforcementPass, SupervisedPass
 from recap.learning.trainer import Trainer
 bindings = json.loads(sys.argv[2])
 trainer = Trainer(load_config(sys.argv[1], bindings).experiment)

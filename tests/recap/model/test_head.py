@@ -114,7 +114,10 @@ def test_such_models_are_scored_in_chunks_and_behind_the_rollouts_prefix(
         plain = Scorer(model, [], Scoring(shared_prefix=False, chunk=None))(prompts, ids, mask)
         scorer = Scorer(model, [], Scoring(chunk=4))
         found = scorer(prompts, ids, mask, prefix=prefix)
-    assert not caplog.records
-    assert scorer.continues is not None
-    assert scorer.continues.way
+    assert scorer.settled is not None
+    assert scorer.settled.way.chunk == 4
+    if model.config._attn_implementation != "eager":  # which cannot share a prompt, and Gemma 2 has no other
+        assert not caplog.records
+        assert scorer.continues is not None
+        assert scorer.continues.way
     torch.testing.assert_close(found.log_probs, plain.log_probs, atol=1e-4, rtol=0)

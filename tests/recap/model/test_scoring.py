@@ -10,6 +10,8 @@ from unittest.mock import ANY
 import pytest
 import torch
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -17,6 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+import recap.model.packing
 from recap.data.prompts import Prompt
 from recap.model.scoring import Scorer, Scoring
 from recap.model.settling import Settled
@@ -142,17 +145,14 @@ def test_a_prefix_that_does_not_fit_is_found_and_left_out(
     assert "prompts are computed again in the loss: log-probs differ" in caplog.text
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_savings_survive_the_comparison_at_first_use(
-    random_tiny: LoadedModel, rollout: Rollout, attention: str, caplog: pytest.LogCaptureFixture
+    random_tiny: LoadedModel, rollout: Rollout, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One row per prompt reaches the model, and nothing is said."""
     rows = []
     handle = random_tiny.model.model.language_model.register_forward_pre_hook(
         lambda module, arguments, keywords: rows.append(len(keywords["inputs_embeds"])), with_kwargs=True
     )
-    before = random_tiny.model.config._attn_implementation
-    random_tiny.model.set_attn_implementation(attention)
     scorer = Scorer(random_tiny.model, random_tiny.forbidden_token_ids)
     try:
         with caplog.at_level(logging.WARNING):
@@ -161,7 +161,6 @@ def test_savings_survive_the_comparison_at_first_use(
             second = scorer(rollout.encoded, rollout.completion_ids, rollout.completion_mask)
     finally:
         handle.remove()
-        random_tiny.model.set_attn_implementation(before)
     assert rows == [len(rollout.prompts)]
     assert not caplog.records
     torch.testing.assert_close(first.log_probs, second.log_probs)
@@ -199,19 +198,25 @@ def wilful() -> PreTrainedModel:
     return Wilful(LlamaConfig(**SMALL))
 
 
+def soft_capped() -> PreTrainedModel:
+    """Gemma 2 without its sliding layers; its soft caps are for eager attention only."""
+    return Gemma2ForCausalLM(
+        Gemma2Config(
+            **SMALL, final_logit_softcapping=0.5, layer_types=["full_attention"] * 2, attn_implementation="eager"
+        )
+    )
+
+
 def sliding() -> PreTrainedModel:
     return MistralForCausalLM(MistralConfig(**SMALL, sliding_window=4))
 
 
-def deaf_to_the_mask() -> PreTrainedModel:
-    """A model to which a packed row is one text: its attention ignores the mask that it is given."""
+def deaf_to_sharing() -> PreTrainedModel:
+    """A model to which a packed row is one text: its layers are not told what is shared."""
     model = LlamaForCausalLM(LlamaConfig(**SMALL))
 
     def forget(module: object, arguments: tuple[object, ...], keywords: dict[str, object]) -> tuple[object, object]:
-        mask = keywords.get("attention_mask")
-        if isinstance(mask, torch.Tensor) and mask.ndim == 4:
-            keywords = {**keywords, "attention_mask": None}
-        return arguments, keywords
+        return arguments, {name: value for name, value in keywords.items() if name != "shared_prompts"}
 
     model.model.register_forward_pre_hook(forget, with_kwargs=True)
     return model
@@ -221,8 +226,9 @@ def deaf_to_the_mask() -> PreTrainedModel:
     ("build", "left", "reason"),
     [
         (wilful, Scoring(chunk=None), "log-probs differ"),
+        (soft_capped, Scoring(shared_prefix=False), "'eager' cannot share a prompt"),
         (sliding, Scoring(shared_prefix=False), "slides|sliding_attention"),
-        (deaf_to_the_mask, Scoring(shared_prefix=False), "log-probs differ"),
+        (deaf_to_sharing, Scoring(shared_prefix=False), "log-probs differ"),
     ],
 )
 def test_what_a_model_does_not_stand_is_found_and_left_out(
@@ -247,6 +253,58 @@ def test_what_a_model_does_not_stand_is_found_and_left_out(
         logits = model(input_ids=torch.cat([prompt, completion])[None]).logits[0, len(prompt) - 1 : -1]
         expected = logits.log_softmax(-1).gather(-1, completion[:, None])[:, 0]
         torch.testing.assert_close(found[row, : len(completion)], expected, atol=1e-4, rtol=0)
+
+
+def gradients_of_long_completions(model: PreTrainedModel, settings: Scoring) -> list[torch.Tensor]:
+    """Log-probs of six completions of up to 70 tokens behind two prompts, and the gradients of all weights."""
+    ids = torch.randint(1, 60, (6, 70), generator=torch.Generator().manual_seed(4))
+    mask = torch.arange(70) < torch.tensor([70, 33, 1, 60, 2, 70])[:, None]
+    scorer = Scorer(model, [], settings)
+    scorer(text_prompts(), ids, mask.long())  # compares
+    assert scorer.settled is not None
+    assert scorer.settled.way == settings
+    model.zero_grad()
+    log_probs = scorer(text_prompts(), ids, mask.long()).log_probs
+    (log_probs * torch.linspace(-1, 1, log_probs.numel()).reshape(log_probs.shape)).sum().backward()
+    return [log_probs.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+
+PLAIN = Scoring(shared_prefix=False, chunk=None)
+
+
+@pytest.mark.parametrize("changed", ["", "without a kernel", "activation checkpointing"])
+@pytest.mark.parametrize("grouping", [1, 4, 7])
+def test_long_completions_of_grouped_heads(grouping: int, changed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under everything that may stand between the model and its attention."""
+    torch.manual_seed(1)
+    heads = {"num_attention_heads": 7, "hidden_size": 56} if grouping == 7 else {"num_attention_heads": 4}
+    heads["num_key_value_heads"] = heads["num_attention_heads"] // grouping
+    model = LlamaForCausalLM(LlamaConfig(**SMALL | heads)).train()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    expected = gradients_of_long_completions(model, PLAIN)
+    if changed == "without a kernel":
+        monkeypatch.setattr(recap.model.packing, "has_kernel", lambda *kind: False)
+    if changed == "activation checkpointing":
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    found = gradients_of_long_completions(model, Scoring())
+    torch.testing.assert_close(found[0], expected[0], atol=1e-4, rtol=0)
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).norm() <= 1e-3 * other.norm()
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_bf16_is_no_further_from_the_truth_than_the_plain_forward(autocast: bool) -> None:
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(LlamaConfig(**SMALL)).train()
+    truth = gradients_of_long_completions(model, PLAIN)
+    errors = {}
+    for settings in (Scoring(), PLAIN):
+        own = model if autocast else copy.deepcopy(model).bfloat16()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found = gradients_of_long_completions(own, settings)
+        errors[settings] = sum(float((a.float() - b).norm() / b.norm()) for a, b in zip(found, truth, strict=True))
+    assert errors[Scoring()] <= 1.2 * errors[PLAIN]
 
 
 def test_a_lora_adapter_is_part_of_what_is_scored(

@@ -40,13 +40,13 @@ def autocast(precision: str) -> AbstractContextManager[Any]:
 
 
 def deafen(model: PreTrainedModel) -> None:
-    """From now on attention ignores a mask of its own: in a packed row everybody hears everybody before him."""
+    """From now on attention ignores who may attend to whom: a packed row is one text, in which everybody hears all before."""
 
     def forget(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, Any]:
         mask = keywords.get("attention_mask")
         if isinstance(mask, torch.Tensor) and mask.ndim == 4:
             keywords = {**keywords, "attention_mask": None}
-        return arguments, keywords
+        return arguments, {name: value for name, value in keywords.items() if name != "shared_prompts"}
 
     model.model.register_forward_pre_hook(forget, with_kwargs=True)
 
