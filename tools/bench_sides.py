@@ -255,7 +255,7 @@ def run_recap(case: Case, channel: Connection) -> None:
         )
         trainer = Trainer(experiment)
         watch = Stopwatch()
-        watch.time(recap.model.decoding, "prefill_with_graph", "prefill")
+        watch.time(recap.model.decoding, "prefill", "prefill")
         watch.time(trainer, "roll_out", "decode")
         watch.time(trainer, "verify", "verify")
         watch.time(trainer.models.scorer, "forward", "loss forward")

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from einops import rearrange
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache
 
 from recap.model.decode_batch import DecodeBatch, Way
+from recap.model.forwards import plain_states
 from recap.model.packing import why_not_packed
-from recap.model.prefix import Prefix, prefill_with_graph
-from recap.model.settling import same_log_probs
+from recap.model.prefix import Prefix, prefill
+from recap.model.settling import Settled, settle
+from recap.model.token_scores import log_probabilities
 from registry.backends.base import EncodedPrompts, LoadedModel, tiled
 
 logger = logging.getLogger(__name__)
-_ways: WeakKeyDictionary[PreTrainedModel, Way | None] = WeakKeyDictionary()  # how each model shares a prompt's cache
+_ways: WeakKeyDictionary[PreTrainedModel, Settled[Way | None]] = WeakKeyDictionary()  # how each model shares prompts
+PROBE_STEPS = 4  # of decoding, in the comparison
 
 
 def decode(
@@ -33,6 +36,7 @@ def decode(
     *,
     shared_prefix: bool = True,
     keep_prefix: bool = False,
+    agree: Callable[[bool], bool] = bool,
 ) -> tuple[Tensor, Tensor, Prefix | None]:
     """Decodes G completions of each of P prompts.
 
@@ -43,22 +47,21 @@ def decode(
             otherwise as if every completion had a prompt of its own. Both are compared at the first use
             with a model.
         keep_prefix: whether the prefill keeps its graph for the loss.
+        agree: see `settle_decoding`.
 
     Returns: token ids and mask, [P * G, up to T], padded on the right; the prefix, where it was to be kept and could be.
     """
     settings = (max_new_tokens, temperature)
     prefix = None
-    if shared_prefix and (way := _way_to_share(loaded, prompts)):
-        if keep_prefix:
-            *prefilled, prefix = prefill_with_graph(loaded.model, prompts)
-        else:
-            prefilled = [*_prefill(loaded.model, prompts)]
+    way = settle_decoding(loaded, prompts, agree).way if shared_prefix else None
+    if way is not None:
+        *prefilled, prefix = prefill(loaded.model, prompts, keep_prefix=keep_prefix)
         ids, mask = _decode(loaded, prompts, prefilled, group_size, *settings, uniforms, way)
     else:
         copies = tiled(prompts, group_size)
         if uniforms is not None:
             uniforms = rearrange(uniforms, "(p g) t -> (g p) t", g=group_size)
-        ids, mask = _decode(loaded, copies, _prefill(loaded.model, copies), 1, *settings, uniforms, None)
+        ids, mask = _decode(loaded, copies, prefill(loaded.model, copies)[:2], 1, *settings, uniforms, None)
         ids, mask = (rearrange(part, "(g p) t -> (p g) t", g=group_size) for part in (ids, mask))
     length = int(mask.sum(1).max())
     return ids[:, :length], mask[:, :length], prefix
@@ -103,12 +106,6 @@ def _forbidden(loaded: LoadedModel, device: torch.device) -> Tensor:
     return torch.tensor(loaded.forbidden_token_ids, dtype=torch.long, device=device)
 
 
-def _prefill(model: PreTrainedModel, prompts: EncodedPrompts) -> tuple[Tensor, Cache]:
-    """Logits of the first completion tokens, [P, V], and the cache of the prompts."""
-    output = model(**prompts.inputs, position_ids=prompts.position_ids, use_cache=True, logits_to_keep=1)
-    return output.logits[:, -1], output.past_key_values
-
-
 def _next_tokens(logits: Tensor, forbidden: Tensor, temperature: float, uniforms: Tensor | None) -> Tensor:
     """The next token of every row: drawn, or without random numbers the likeliest; logits [B, V], uniforms [B]."""
     logits = logits.float().index_fill(-1, forbidden, -torch.inf)
@@ -138,54 +135,52 @@ def invert(weights: Tensor, uniforms: Tensor) -> Tensor:
     return tokens[:, 0]
 
 
-def _way_to_share(loaded: LoadedModel, prompts: EncodedPrompts) -> Way | None:
-    """The first way of sharing whose decode steps give what the plain forward gives; asked once per model."""
-    model = loaded.model
-    if model not in _ways:
-        reasons: list[str] = []
-        _ways[model] = next((way for way in get_args(Way) if _stands(loaded, prompts, way, reasons)), None)
-        if reasons:
-            kind = type(model).__name__
-            what = "one row per completion" if _ways[model] else "prefilling each prompt once per completion"
-            logger.warning("%s: decoding with %s: %s", kind, what, "; ".join(dict.fromkeys(reasons)))
-    return _ways[model]
+def decoding_way(model: PreTrainedModel) -> Settled[Way | None] | None:
+    """How the completions of a model share their prompt's cache, and why; None where nothing was decoded yet.
+
+    The ways are those of `DecodeBatch`; None: nothing is shared.
+    """
+    return _ways.get(model)
 
 
-def _stands(loaded: LoadedModel, prompts: EncodedPrompts, way: Way, reasons: list[str]) -> bool:
-    """Whether two steps of two completions per prompt, the second of them, are those of the plain forward."""
+def settle_decoding(
+    loaded: LoadedModel, prompts: EncodedPrompts, agree: Callable[[bool], bool] = bool
+) -> Settled[Way | None]:
+    """The first way of sharing whose decode steps give what the plain forward gives; found out once per model.
+
+    Compared are the distributions of the first tokens and of those after each of `PROBE_STEPS` steps, of two completions
+    per prompt, of which the second must not notice the first.
+
+    Args:
+        agree: whether something holds on all processes: then all of them must come here for the first time together, each
+            with a prompt at least.
+    """
     model = loaded.model
-    if way == "shared" and (reason := why_not_packed(model)):
-        reasons.append(reason)
-        return False
-    logits, cache = _prefill(model, prompts)
-    logits = logits.float().index_fill(-1, _forbidden(loaded, logits.device), -torch.inf)
-    tokens = logits.topk(2).indices  # [P, 2]: two completions, each its token twice
-    try:
-        batch = DecodeBatch(model, prompts, cache, 2, 2, way)
-        for _ in range(2):
-            found = batch.step(tokens.flatten())
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever a cache or a model raises that cannot do it
-        reasons.append(f"{type(error).__name__}: {error}")
-        return False
-    found = found[1::2].float()
-    second = tokens[:, 1:].expand(-1, 2)
-    attention = torch.cat([prompts.attention_mask, torch.ones_like(second)], dim=1)
-    position = prompts.next_position[:, None] + torch.arange(2, device=second.device)
-    leading = prompts.position_ids.shape[:-2]
-    expected = model(
-        **{
-            **prompts.inputs,
-            "input_ids": torch.cat([prompts.inputs["input_ids"], second], dim=1),
-            "attention_mask": attention,
-            "position_ids": torch.cat([prompts.position_ids, position.expand(*leading, *position.shape)], dim=-1),
-            "use_cache": False,
-            "logits_to_keep": 1,
-        }
-    ).logits[:, -1]
-    difference = (found.log_softmax(-1) - expected.float().log_softmax(-1)).abs()
-    if not same_log_probs(model, difference):
-        reasons.append(f"log-probs differ by up to {float(difference.max()):.2g}")
-        return False
-    return True
+    if model in _ways:
+        return _ways[model]
+    refused = why_not_packed(model)
+    first = (
+        prefill(model, prompts)[0].float().index_fill(-1, _forbidden(loaded, prompts.attention_mask.device), -torch.inf)
+    )
+    tokens = first.topk(2).indices  # [P, 2]: two completions, each its token again and again
+
+    def distributions(way: Way | None) -> Tensor:
+        """[P * (1 + PROBE_STEPS), V]"""
+        if way is None:
+            second = tokens[:, 1:].expand(-1, 1 + PROBE_STEPS)
+            logits = plain_states(model, prompts, second, torch.ones_like(second), logits=True)
+            return log_probabilities(logits, loaded.forbidden_token_ids, 1.0)
+        logits, cache, _ = prefill(model, prompts)
+        batch = DecodeBatch(model, prompts, cache, 2, PROBE_STEPS, way)
+        steps = [batch.step(tokens.flatten())[1::2] for _ in range(PROBE_STEPS)]
+        return log_probabilities(torch.stack([logits, *steps], dim=1).flatten(0, 1), loaded.forbidden_token_ids, 1.0)
+
+    ways: list[Way | None] = ["rows", None] if refused else ["shared", "rows", None]
+    settled = settle(model, ways, distributions, agree)
+    if refused:
+        settled = replace(settled, wanted="shared", reason="; ".join(filter(None, [refused, settled.reason])))
+    if settled.fell_back:
+        what = "one row per completion" if settled.way else "a prompt of its own for each completion"
+        logger.warning("%s: decoding with %s: %s", type(model).__name__, what, settled.reason)
+    _ways[model] = settled
+    return settled

@@ -8,10 +8,11 @@ once in the rollout and once in the loss.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer
 
+from recap.model.kv_cache import AutocastCache, new_cache
 from registry.backends.base import EncodedPrompts
 
 
@@ -35,9 +36,9 @@ class Prefix:
         """Lets go of the graph; a forward that was built on it keeps what it needs."""
         self.keys_values, self.last = [], None
 
-    def cache(self) -> DynamicCache:
+    def cache(self) -> AutocastCache:
         """A cache of the model that holds the prompts; appending to it leaves the prefix as it is."""
-        cache = DynamicCache()
+        cache = AutocastCache()
         for keys, values in self.keys_values:
             layer = DynamicLayer()
             layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
@@ -46,20 +47,40 @@ class Prefix:
         return cache
 
 
-def prefill_with_graph(model: PreTrainedModel, prompts: EncodedPrompts) -> tuple[Tensor, Cache, Prefix | None]:
-    """Logits of the first completion tokens, [P, V], the cache of the prompts without graph, and the prefix with it.
+def prefill(
+    model: PreTrainedModel, prompts: EncodedPrompts, *, keep_prefix: bool = False
+) -> tuple[Tensor, Cache, Prefix | None]:
+    """Logits of the first completion tokens, [P, V], and the cache of the prompts, without graph; and, kept for the loss, the
+    prefix with it.
 
-    The prefix is None where the cache is not a plain list of keys and values.
+    One forward of the whole model, so that the logits are its own, with all that its head does; the states which they come
+    from are caught on their way there. The prefix is None where it is not to be kept, where the cache is not a plain list of
+    keys and values, and where the model does not show its states.
     """
-    with torch.enable_grad():
-        output = model.base_model(**prompts.inputs, position_ids=prompts.position_ids, use_cache=True)
-        last = output.last_hidden_state[:, -1]
-    cache = output.past_key_values
-    prefix = None
-    if all(type(layer) is DynamicLayer for layer in cache.layers):
-        prefix = Prefix([(layer.keys, layer.values) for layer in cache.layers], last)
-    with torch.no_grad():
-        logits: Tensor = model.get_output_embeddings()(last)
-    for layer in cache.layers:
-        layer.keys, layer.values = layer.keys.detach(), layer.values.detach()
-    return logits, cache, prefix
+    cache = new_cache(model)
+    keep_prefix = keep_prefix and cache is not None and all(type(layer) is DynamicLayer for layer in cache.layers)
+    last: list[Tensor] = []
+
+    def catch(layers: nn.Module, inputs: object, output: object) -> None:
+        if (states := getattr(output, "last_hidden_state", None)) is not None:
+            last.append(states[:, -1])
+
+    handle = model.base_model.register_forward_hook(catch)
+    try:
+        with torch.set_grad_enabled(keep_prefix):
+            output = model(
+                **prompts.inputs,
+                position_ids=prompts.position_ids,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+    finally:
+        handle.remove()
+    prefix, cache = None, output.past_key_values
+    if keep_prefix:
+        if last:
+            prefix = Prefix([(layer.keys, layer.values) for layer in cache.layers], last[0])
+        for layer in cache.layers:
+            layer.keys, layer.values = layer.keys.detach(), layer.values.detach()
+    return output.logits[:, -1].detach(), cache, prefix

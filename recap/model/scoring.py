@@ -9,17 +9,20 @@ from typing import NamedTuple
 
 import gin
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from recap.model.forwards import continued_states, packed_states, plain_states
+from recap.model.head import head_of
 from recap.model.packing import why_not_packed
 from recap.model.prefix import Prefix
-from recap.model.settling import same_log_probs, settle
-from recap.model.token_scores import token_scores
+from recap.model.settling import Settled, settle
+from recap.model.token_scores import log_probabilities, token_scores
 from registry.backends.base import EncodedPrompts
 
 logger = logging.getLogger(__name__)
+PROBE_TOKENS = 16  # completion tokens per completion in the comparison at first use
 
 
 @gin.configurable("scoring", module="recap")
@@ -82,6 +85,8 @@ class Scorer(nn.Module):
         settings: how work is saved; None: as configured.
 
     Attributes:
+        settled: the settings that the model was seen to stand, and why not all; None before the first forward.
+        continues: the same of scores behind a prefix of the rollout.
         agree: whether something holds on all processes; a scorer on several processes settles for what all of them can do.
         one_forward: whether each scoring must be a single forward of the model: where it is sharded, every process takes
             part in the forwards of the others, so that a group here and a supervised example there must cost the same.
@@ -92,8 +97,8 @@ class Scorer(nn.Module):
         self.model = model
         self.forbidden_token_ids = forbidden_token_ids
         self.settings = settings or Scoring()
-        self._settled: Scoring | None = None  # the settings that the model was seen to stand
-        self._continues: bool | None = None  # whether it was seen to score behind a prefix
+        self.settled: Settled[Scoring] | None = None
+        self.continues: Settled[bool] | None = None
         self.agree: Callable[[bool], bool] = bool
         self.one_forward = False
 
@@ -116,18 +121,22 @@ class Scorer(nn.Module):
             prefix: the prompts as the same weights have computed them in the rollout; they are not computed again.
         """
         arguments = (prompts, completion_ids, completion_mask, temperature)
-        if self._settled is None:
-            self._settled = self._settle(prompts, completion_ids)
-        if prefix is not None and prefix.held and self.wants_prefix and self._can_continue(prefix, *arguments):
-            return self._score(self._settled, *arguments, prefix)
-        return self._score(self._settled, *arguments)
+        if self.settled is None:
+            self.settled = self._settle(prompts, completion_ids)
+        settings = self.settled.way
+        if prefix is not None and prefix.held and self.wants_prefix:
+            if self.continues is None:
+                self.continues = self._settle_prefix(settings, prefix, prompts, completion_ids)
+            if self.continues.way:
+                return self._score(settings, *arguments, prefix)
+        return self._score(settings, *arguments)
 
     @property
     def wants_prefix(self) -> bool:
         """Whether a rollout should keep its prefix: unless the settings or the model cannot make use of it."""
-        settings = self._settled or self.settings
+        settings = self.settled.way if self.settled else self.settings
         able = settings.reuse_prefill and settings.shared_prefix and settings.chunk is not None
-        return able and self._continues is not False
+        return able and (self.continues is None or self.continues.way)
 
     def _score(
         self,
@@ -139,18 +148,24 @@ class Scorer(nn.Module):
         prefix: Prefix | None = None,
     ) -> Scores:
         real = mask.bool()
-        if prefix is not None:
-            states = continued_states(self.model, prefix, prompts, ids, mask)
-        elif settings.shared_prefix:
-            states = packed_states(self.model, prompts, ids, mask, logits=settings.chunk is None)
-        else:
-            states = plain_states(self.model, prompts, ids, mask, logits=settings.chunk is None)
-        head, chunk = nn.Identity(), max(1, len(states))  # the states are logits
-        if settings.chunk is not None:
-            head, chunk = self.model.get_output_embeddings(), settings.chunk
+        head, states = self._head_and_states(settings, prompts, ids, mask, prefix)
+        chunk = settings.chunk or max(1, len(states))
         log_probs, entropy = token_scores(head, states, ids[real], self.forbidden_token_ids, temperature, chunk)
         empty = log_probs.new_zeros(mask.shape)
         return Scores(empty.masked_scatter(real, log_probs), empty.masked_scatter(real, entropy))
+
+    def _head_and_states(
+        self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor, prefix: Prefix | None
+    ) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """What the completions' tokens are predicted from, [tokens, H], and what makes logits of it."""
+        whole = settings.chunk is None  # the states are logits
+        if prefix is not None:
+            states = continued_states(self.model, prefix, prompts, ids, mask)
+        elif settings.shared_prefix:
+            states = packed_states(self.model, prompts, ids, mask, logits=whole)
+        else:
+            states = plain_states(self.model, prompts, ids, mask, logits=whole)
+        return nn.Identity() if whole else head_of(self.model), states
 
     @property
     def _no_split_modules(self) -> list[str]:
@@ -163,47 +178,53 @@ class Scorer(nn.Module):
         inside = {type(module).__name__ for module in self.model.get_decoder().modules()}
         return [name for name in names if name in inside]
 
-    def _settle(self, prompts: EncodedPrompts, ids: Tensor) -> Scoring:
+    def _settle(self, prompts: EncodedPrompts, ids: Tensor) -> Settled[Scoring]:
         """The settings, less what this model does not stand."""
-        plain = replace(self.settings, shared_prefix=False, chunk=None)
-        if self.settings == plain:
-            return plain
-        candidates = [self.settings, replace(self.settings, chunk=None), replace(self.settings, shared_prefix=False)]
-        unable = why_not_packed(self.model)
-        if unable:
+        whole = self.settings
+        plain = replace(whole, shared_prefix=False, chunk=None)
+        candidates = [whole, replace(whole, chunk=None), replace(whole, shared_prefix=False), plain]
+        refused = why_not_packed(self.model) if whole.shared_prefix else None
+        if refused:
             candidates = candidates[2:]
-
-        def log_probs(settings: Scoring, prompts: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
-            return self._score(settings, prompts, ids, mask, 1.0).log_probs
-
-        settled, reason = settle(self.model, plain, candidates, log_probs, prompts, ids, self.agree)
-        reason = unable or reason
-        if settled != self.settings:
-            logger.warning("%s: scoring with %s: %s", type(self.model).__name__, settled, reason)
-        if self.one_forward and not settled.shared_prefix:
+        candidates = list(dict.fromkeys(candidates))
+        settled = settle(self.model, candidates, lambda settings: self._probe(settings, prompts, ids), self.agree)
+        if refused:
+            settled = replace(settled, wanted=whole, reason="; ".join(filter(None, [refused, settled.reason])))
+        if settled.fell_back:
+            logger.warning("%s: scoring with %s: %s", type(self.model).__name__, settled.way, settled.reason)
+        if self.one_forward and not settled.way.shared_prefix:
             raise ValueError(
                 f"{type(self.model).__name__} cannot be sharded here: its completions cannot be packed behind a"
-                f" shared prompt ({reason}), and processes would run it a different number of times; train it with"
+                f" shared prompt ({settled.reason}), and processes would run it a different number of times; train it with"
                 " plain data parallelism (experiments/accelerate/ddp_8_gpus.yaml)"
             )
         return settled
 
-    @torch.no_grad()
-    def _can_continue(
-        self, prefix: Prefix, prompts: EncodedPrompts, ids: Tensor, mask: Tensor, temperature: float
-    ) -> bool:
-        """Whether scores behind a prefix are those of the whole rows; asked once."""
-        if self._continues is None:
-            assert self._settled is not None
-            arguments = (self._settled, prompts, ids, mask, temperature)
-            try:
-                difference = (self._score(*arguments, prefix).log_probs - self._score(*arguments).log_probs).abs()
-                self._continues = same_log_probs(self.model, difference)
-                reason = f"log-probs differ by up to {float(difference.max()):.2g}"
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # whatever a model raises at a cache and a mask together
-                self._continues, reason = False, f"{type(error).__name__}: {error}"
-            if not self._continues:
-                logger.warning("%s: prompts are computed again in the loss: %s", type(self.model).__name__, reason)
-        return self._continues
+    def _settle_prefix(self, settings: Scoring, prefix: Prefix, prompts: EncodedPrompts, ids: Tensor) -> Settled[bool]:
+        """Whether scores behind a prefix are those of the whole rows."""
+        settled = settle(
+            self.model, [True, False], lambda behind: self._probe(settings, prompts, ids, prefix if behind else None)
+        )
+        if settled.fell_back:
+            kind = type(self.model).__name__
+            logger.warning("%s: prompts are computed again in the loss: %s", kind, settled.reason)
+        return settled
+
+    def _probe(self, settings: Scoring, prompts: EncodedPrompts, ids: Tensor, prefix: Prefix | None = None) -> Tensor:
+        """Distributions along the second of two completions per prompt, which must not notice the first: [P * T, V].
+
+        One forward: where nothing is shared, the second is scored alone.
+
+        Args:
+            ids: [P * G, T], of completions.
+        """
+        group_size = len(ids) // len(prompts)
+        ids = torch.cat([ids, ids], dim=1)[:, :PROBE_TOKENS]  # two tokens at least: one would need nothing packed
+        first = torch.arange(len(prompts), device=ids.device) * group_size
+        second = first + min(1, group_size - 1)  # a lone completion comes twice
+        pair = torch.stack([first, second], dim=1).flatten()
+        ids = ids[pair if settings.shared_prefix else second]
+        head, states = self._head_and_states(settings, prompts, ids, torch.ones_like(ids), prefix)
+        if settings.shared_prefix:
+            states = rearrange(states, "(p g t) h -> p g t h", g=2, t=ids.shape[1])[:, 1].flatten(0, 1)
+        return log_probabilities(head(states), self.forbidden_token_ids, 1.0)

@@ -4,14 +4,14 @@ import copy
 import logging
 import re
 from collections.abc import Callable
+from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
-    GraniteConfig,
-    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -22,6 +22,7 @@ from transformers import (
 import recap.model.packing
 from recap.data.prompts import Prompt
 from recap.model.scoring import Scorer, Scoring
+from recap.model.settling import Settled
 from recap.model.token_scores import log_probabilities, token_scores
 from recap.sampling.rollout import Rollout, roll_out
 from registry.backends.base import EncodedPrompts, LoadedModel
@@ -92,10 +93,11 @@ SAVINGS = [
 ]
 
 
-def scored(scorer: Scorer, rollout: Rollout) -> torch.Tensor:
+def scored(scorer: Scorer, rollout: Rollout, settings: Scoring) -> torch.Tensor:
     batch = (rollout.encoded, rollout.completion_ids, rollout.completion_mask)
     log_probs: torch.Tensor = scorer(*batch, prefix=rollout.prefix).log_probs
-    assert scorer._continues is (True if scorer.wants_prefix else None)  # it did what is tested here
+    assert scorer.settled == Settled(settings, settings, "", ANY, 0.0)  # it did what is tested here
+    assert (scorer.continues is not None and scorer.continues.way) == scorer.wants_prefix
     return log_probs
 
 
@@ -103,7 +105,7 @@ def scored(scorer: Scorer, rollout: Rollout) -> torch.Tensor:
 def test_log_probs_equal_the_plain_forward(random_tiny: LoadedModel, rollout: Rollout, settings: Scoring) -> None:
     scorer = Scorer(random_tiny.model, random_tiny.forbidden_token_ids, settings)
     plain = plain_log_probs(random_tiny, rollout.encoded, rollout.completion_ids, rollout.completion_mask)
-    torch.testing.assert_close(scored(scorer, rollout), plain, atol=1e-4, rtol=0)
+    torch.testing.assert_close(scored(scorer, rollout, settings), plain, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("settings", SAVINGS, ids=str)
@@ -118,7 +120,7 @@ def test_gradients_equal_those_of_the_plain_forward(
         (log_probs * weights).sum().backward()
         return {name: p.grad.clone() for name, p in random_tiny.model.named_parameters() if p.grad is not None}
 
-    found = gradient(scored(scorer, rollout))
+    found = gradient(scored(scorer, rollout, settings))
     plain = gradient(plain_log_probs(random_tiny, rollout.encoded, rollout.completion_ids, rollout.completion_mask))
     random_tiny.model.zero_grad()
     assert found.keys() == plain.keys()
@@ -183,9 +185,17 @@ SMALL = {
 }
 
 
-def scaled() -> PreTrainedModel:
-    """Granite: what its forward does to the logits is in no module."""
-    return GraniteForCausalLM(GraniteConfig(**SMALL, logits_scaling=4.0))
+class Wilful(LlamaForCausalLM):
+    """A model whose logits depend on more than the states that they come from."""
+
+    def forward(self, input_ids: Any = None, **keywords: Any) -> Any:
+        output = super().forward(input_ids, **keywords)
+        output.logits = output.logits * (1.0 if input_ids is None else 0.5)
+        return output
+
+
+def wilful() -> PreTrainedModel:
+    return Wilful(LlamaConfig(**SMALL))
 
 
 def soft_capped() -> PreTrainedModel:
@@ -215,8 +225,8 @@ def deaf_to_sharing() -> PreTrainedModel:
 @pytest.mark.parametrize(
     ("build", "left", "reason"),
     [
-        (scaled, Scoring(chunk=None), "log-probs differ"),
-        (soft_capped, Scoring(shared_prefix=False, chunk=None), "'eager' cannot share a prompt"),
+        (wilful, Scoring(chunk=None), "log-probs differ"),
+        (soft_capped, Scoring(shared_prefix=False), "'eager' cannot share a prompt"),
         (sliding, Scoring(shared_prefix=False), "slides|sliding_attention"),
         (deaf_to_sharing, Scoring(shared_prefix=False), "log-probs differ"),
     ],
@@ -251,7 +261,8 @@ def gradients_of_long_completions(model: PreTrainedModel, settings: Scoring) -> 
     mask = torch.arange(70) < torch.tensor([70, 33, 1, 60, 2, 70])[:, None]
     scorer = Scorer(model, [], settings)
     scorer(text_prompts(), ids, mask.long())  # compares
-    assert scorer._settled == settings
+    assert scorer.settled is not None
+    assert scorer.settled.way == settings
     model.zero_grad()
     log_probs = scorer(text_prompts(), ids, mask.long()).log_probs
     (log_probs * torch.linspace(-1, 1, log_probs.numel()).reshape(log_probs.shape)).sum().backward()

@@ -130,7 +130,7 @@ def dtypes_under_bf16(bindings: list[str]) -> dict[str, Any]:
     assert isinstance(scorer, Scorer)
     return seen | {
         "updated": result.updated,
-        "settled": scorer._settled,
+        "settled": scorer.settled.way,
         "master": {p.dtype for p in scorer.parameters()},
         "replica": {p.dtype for p in trainer.loaded.model.parameters()},
         "buffers": {b.dtype for b in trainer.loaded.model.buffers() if b.is_floating_point()},
@@ -260,7 +260,8 @@ def test_processes_settle_for_what_all_of_them_can_do(
     scorer.agree = another_process_cannot
     scorer(*encoded_with_completions(random_tiny))
     assert asked == [True, True]
-    assert scorer._settled == Scoring(chunk=None)
+    assert scorer.settled is not None
+    assert scorer.settled.way == Scoring(chunk=None)
     assert "another process" in caplog.text
 
 
