@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache
 
 from recap.model.kv_cache import can_rearrange, make_room
 from recap.model.packing import additive_mask, why_not_packed
+from recap.model.precision import probing
 from recap.model.prefix import Prefix, prefill_with_graph
 from recap.model.settling import same_log_probs
 from recap.model.slots import columns_of, cost, filled_slots, places_of, share_out, slot_mask, whole_groups
@@ -244,6 +245,7 @@ def _way_to_share(loaded: LoadedModel, prompts: EncodedPrompts) -> Way | None:
     return _ways[model]
 
 
+@probing()
 def _stands(loaded: LoadedModel, prompts: EncodedPrompts, way: Way, reasons: list[str]) -> bool:
     """Whether two steps of two completions per prompt, the second of them, are those of the plain forward."""
     model = loaded.model

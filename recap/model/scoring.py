@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from recap.model.forwards import continued_states, packed_states, plain_states
 from recap.model.packing import why_not_packed
+from recap.model.precision import probing
 from recap.model.prefix import Prefix
 from recap.model.settling import same_log_probs, settle
 from recap.model.token_scores import token_scores
@@ -180,7 +181,7 @@ class Scorer(nn.Module):
             )
         return settled
 
-    @torch.no_grad()
+    @probing()
     def _can_continue(
         self, prefix: Prefix, prompts: EncodedPrompts, ids: Tensor, mask: Tensor, temperature: float
     ) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from recap.model.precision import probing
 from registry.backends.base import EncodedPrompts
 
 PROBE_TOKENS = 16  # completion tokens per completion in the comparison
@@ -16,7 +17,7 @@ PROBE_TOKENS = 16  # completion tokens per completion in the comparison
 Settings = TypeVar("Settings")
 
 
-@torch.no_grad()
+@probing()
 def settle(
     model: PreTrainedModel,
     plain: Settings,
