@@ -222,6 +222,11 @@ def notes(experiment: Experiment, layout: Layout, weights_dtype: str | None = No
             f"the weights that are trained are {dtype}: updates smaller than its rounding are lost, at a learning rate of 1e-6"
             " nearly all. Load them as float32 (backends.huggingface.dtype), whatever train.mixed_precision is"
         )
+    if experiment.adapter is not None and experiment.mixed_precision == "bf16" and not layout.sharded:
+        found.append(
+            "under the adapter the frozen base is held in bfloat16, the adapter in float32; load the base in either"
+            " (backends.huggingface.dtype = 'auto' takes half the memory for loading)"
+        )
     if layout.on_cpu and _gpus():
         found.append(f"the launch keeps to the CPU, but this machine has {_gpus()} GPUs")
     return found
