@@ -54,7 +54,7 @@ setup(
         "rapidfuzz>=3.9",
         "rich>=13.7",
         "safetensors>=0.4",
-        "torch>=2.6",
+        "torch>=2.9.1",  # the oldest that was run; sharding (FSDP2) needs 2.13 and says so
         "transformers>=5.10",
         "typer>=0.15",
     ],

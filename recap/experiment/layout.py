@@ -238,6 +238,11 @@ def notes(experiment: Experiment, layout: Layout, weights_dtype: str | None = No
             " cannot be packed behind their prompt: the loss computes prompt and picture once per completion,"
             f" {experiment.rollout.group_size} times, and decoding copies the prompt's keys and values as often"
         )
+    if experiment.adapter is not None and experiment.mixed_precision == "bf16" and not layout.sharded:
+        found.append(
+            "under the adapter the frozen base is held in bfloat16, the adapter in float32; load the base in either"
+            " (backends.huggingface.dtype = 'auto' takes half the memory for loading)"
+        )
     if layout.on_cpu and _gpus():
         found.append(f"the launch keeps to the CPU, but this machine has {_gpus()} GPUs")
     return found

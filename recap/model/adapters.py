@@ -28,7 +28,9 @@ class LoRA:
     Source: Hu et al. (arXiv 2106.09685), as peft has it: A starts at random, B at 0, so that the model starts as it is.
     Its base is also the reference model of a KL term: no copy of the weights is held for that.
 
-    A and B are float32 whatever the precision of W: in bfloat16 most steps of Adam would be lost to rounding.
+    A and B are float32 whatever the precision of W: in bfloat16 most steps of Adam would be lost to rounding. W is held in
+    bfloat16 under `train.mixed_precision` = 'bf16' (a sharded one as it was loaded): exact where it was published so. The
+    merged model then is bfloat16, B A rounded with it; the adapter by itself is exact.
 
     Args:
         rank: r, of B A.

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from recap.model.decode_batch import DecodeBatch, Way
 from recap.model.forwards import plain_states
 from recap.model.packing import why_not_packed
+from recap.model.precision import probing
 from recap.model.prefix import Prefix, prefill
 from recap.model.settling import Settled, settle
 from recap.model.token_scores import log_probabilities
@@ -143,6 +144,7 @@ def decoding_way(model: PreTrainedModel) -> Settled[Way | None] | None:
     return _ways.get(model)
 
 
+@probing()
 def settle_decoding(
     loaded: LoadedModel, prompts: EncodedPrompts, agree: Callable[[bool], bool] = bool
 ) -> Settled[Way | None]:

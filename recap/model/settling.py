@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from recap.model.precision import probing
+
 PRECISE = 1e-3
 """In fp32, log-probs that differ by less are the same; so are those of lower precision that differ by less on average."""
 ROUNDINGS = 3.0
@@ -51,7 +53,7 @@ class Settled(Generic[Way]):
         return self.way != self.wanted
 
 
-@torch.no_grad()
+@probing()
 def settle(
     model: PreTrainedModel,
     candidates: Sequence[Way],

@@ -66,6 +66,10 @@ NOTED: dict[str, tuple[tuple[str, ...], Layout]] = {
     "a whole copy of the model in bf16 to sample from:": (("train.mixed_precision = 'bf16'",), SHARDED),
     "to sample from and one as the reference of the KL term": (("grpo.kl_coefficient = 0.1",), SHARDED),
     "2 machines need a file system": ((), Layout(kind="MULTI_GPU", processes=16, machines=2)),
+    "under the adapter the frozen base is held in bfloat16": (
+        ("train.adapter = @lora()", "train.mixed_precision = 'bf16'"),
+        Layout(),
+    ),
     "the weights that are trained are bfloat16": (
         (
             "train.model = @backends.huggingface()",

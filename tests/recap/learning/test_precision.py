@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -23,6 +25,14 @@ Small = Callable[..., LoadedConfig]
 BF16 = "train.mixed_precision = 'bf16'"
 LORA = ("train.adapter = @lora()", "lora.rank = 4")
 CAPABILITIES = ("train.capabilities = [@grounding/Capability(), @arithmetic/Capability()]", "Capability.examples = 4")
+
+
+@pytest.fixture(autouse=True)
+def _other_precision() -> Iterator[None]:
+    """Accelerate keeps the first precision of a process and refuses another."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
 
 
 @pytest.mark.parametrize("adapter", [(), LORA], ids=["full", "lora"])
@@ -124,3 +134,30 @@ def test_weights_that_would_not_learn_are_noted(small: Small, tmp_path: Path) ->
     assert not any(said in note for note in notes(small(*auto[:2]).experiment, Layout()))
     assert not any(said in note for note in notes(small(*auto, *LORA).experiment, Layout()))
     assert any(said in note for note in notes(small().experiment, Layout(), "bfloat16"))
+
+
+def test_a_run_with_an_adapter_exports_its_base_and_goes_on(small: Small, tmp_path: Path) -> None:
+    """Base and merged model in bf16, the adapter in float32; a checkpoint without the base restores the same model."""
+    pytest.importorskip("peft")
+    config = small(BF16, *LORA, "train.steps = 2", "checkpoints.every = 1", "adamw.learning_rate = 1e-2")
+    run = Run(config.experiment, tmp_path / "run", operative_config=config.operative)
+    run.execute()
+    merged = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert {tensor.dtype for tensor in merged.values()} == {torch.bfloat16}
+    adapter = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in adapter.values()} == {torch.float32}
+    assert any(bool(tensor.any()) for name, tensor in adapter.items() if "lora_B" in name)
+
+    again = Run(config.experiment, tmp_path / "run", operative_config=config.operative, resume=tmp_path / "run")
+    for name, tensor in run.trainer.loaded.model.state_dict().items():
+        assert torch.equal(tensor, again.trainer.loaded.model.state_dict()[name]), name
+
+
+def test_full_precision_is_left_alone(small: Small) -> None:
+    pytest.importorskip("peft")
+    torch.manual_seed(0)  # train.seed
+    loaded = small(*LORA).experiment.load_model().model.state_dict()
+    trained = Trainer(small(*LORA).experiment).loaded.model.state_dict()
+    for name, tensor in loaded.items():
+        assert tensor.dtype == trained[name].dtype == torch.float32
+        assert torch.equal(tensor, trained[name])
