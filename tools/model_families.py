@@ -22,10 +22,10 @@ import torch
 from PIL import Image
 from tiny_families import TEXT_FAMILIES, VISION_FAMILIES, save_family
 
-import recap.model.decoding
 from recap.data.prompts import Prompt
 from recap.model.scoring import Scorer, Scoring
 from recap.model.token_scores import log_probabilities
+from recap.model.ways import ways_taken
 from recap.sampling.rollout import roll_out
 from registry.backends.base import LoadedModel
 from registry.backends.huggingface import HuggingFace
@@ -34,7 +34,7 @@ from registry.example import Example
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "model_families.md"
 CPU = torch.device("cpu")
 GROUP, LENGTH = 3, 12
-DECODING = {"slots": "shared", "rows": "prefill shared, a cache per completion", None: "**nothing shared**"}
+DECODING = {"shared": "shared", "rows": "prefill shared, a cache per completion", None: "**nothing shared**"}
 INTRODUCTION = """# Model families
 
 What `@backends.huggingface()` can do with a family: whether a tiny checkpoint of it loads, whether prompts with 0, 1 and 2
@@ -80,15 +80,15 @@ class _Reasons(logging.Handler):
 
 
 def ways(loaded: LoadedModel, scorer: Scorer) -> tuple[str, str]:
-    """How a model that has decoded and scored does it. The one place that knows where the engine keeps this."""
-    settled = scorer._settled
-    assert settled is not None
-    scoring = "shared" if settled.shared_prefix else "**plain**"
-    if settled.chunk is None:
+    """How a model that has decoded and scored does it."""
+    taken = ways_taken(loaded.model, scorer)
+    settings = taken["scoring"].way
+    scoring = "shared" if settings.shared_prefix else "**plain**"
+    if settings.chunk is None:
         scoring += ", all logits at once"
-    if scorer._continues:
+    if "prefix" in taken and taken["prefix"].way:
         scoring += ", prefill reused"
-    return DECODING[recap.model.decoding._ways[loaded.model]], scoring
+    return DECODING[taken["decoding"].way], scoring
 
 
 def examine(family: str) -> Row:

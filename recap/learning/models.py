@@ -64,8 +64,10 @@ class Models:
         self._stand_beside(scorer)
         optimizer, self.schedule = experiment.optimizer.build(scorer.parameters(), experiment.steps)
         self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
+        if accelerator.num_processes > 1:  # every process comes to its first pass: `Trainer.evened`
+            scorer.agree = lambda condition: everywhere(accelerator, condition)
         if self.sharded:
-            ready_sharded(self.scorer, lambda condition: everywhere(accelerator, condition))
+            ready_sharded(self.scorer, scorer.agree)
         accelerator.register_for_checkpointing(self.schedule)
         if experiment.adapter is not None:
             leave_frozen_out(accelerator)

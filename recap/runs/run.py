@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,12 @@ from recap.experiment.config import Command
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import live_layout, notes
 from recap.learning.trainer import StepResult, Trainer
+from recap.model.ways import metrics, tags, ways_taken
 from recap.parallel.processes import is_main_process
 from recap.runs.checkpoint import clean_up, latest_checkpoint, latest_step, load_checkpoint, save_checkpoint
 from recap.runs.export import export_run
 from recap.runs.interrupts import Interrupts
+from recap.runs.malformed import malformed_lines, malformed_metrics
 from recap.runs.progress import TrainingProgress
 from recap.runs.rollout_table import rollout_rows
 from recap.runs.run_directory import RunRecord, changes, read_record, run_directory
@@ -77,6 +78,7 @@ class Run:
         self.accelerator = self.trainer.accelerator
         self.scores = ScoreHistory()
         self.skipped_in_a_row = 0
+        self._ways_said = False
         self.notices: list[str] = []  # said when the run starts
         if resume is not None:
             self._restore(resume, config)
@@ -111,7 +113,7 @@ class Run:
                     self._stop_if_asked(interrupts, progress)
                     if self._evaluate_if_due(progress) or _due(experiment.checkpoints.every, trainer.step_number):
                         self.save_checkpoint()
-                self._report(progress)
+                progress.say(*malformed_lines(trainer.domains))
                 if experiment.checkpoints.save_model:
                     self.save_model()
         except BaseException as error:
@@ -184,15 +186,21 @@ class Run:
 
     def _log(self, result: StepResult) -> None:
         step, tracking = self.trainer.step_number, self.experiment.tracking
-        skipped = [float(domain.source.malformed.total()) for domain in self.trainer.domains]
-        skipped = self.accelerator.reduce(torch.tensor(skipped, device=self.accelerator.device)).tolist()
-        malformed = {
-            f"malformed/{d.name}": count for d, count in zip(self.trainer.domains, skipped, strict=True) if count
-        }
-        self.tracker.log(step, result.metrics | malformed)
+        malformed = malformed_metrics(self.trainer.domains, self.accelerator)
+        self.tracker.log(step, result.metrics | malformed | self._ways(step))
         if step == 1 or _due(tracking.rollouts_every, step) or step == self.experiment.steps:
             rows = rollout_rows(result.batch, self.trainer.domains, self.trainer.objectives, step)
             self.tracker.table(step, rows[: tracking.rollouts_per_table])
+
+    def _ways(self, step: int) -> dict[str, float]:
+        """Tags the run with the ways that this process was settled for at their first use; their metrics, of the first step."""
+        if self._ways_said:
+            return {}
+        self._ways_said = True
+        trainer = self.trainer
+        taken = ways_taken(trainer.loaded.model, self.accelerator.unwrap_model(trainer.models.scorer))
+        self.tracker.tag(tags(taken))
+        return metrics(taken) if step == 1 else {}
 
     def _stop_if_asked(self, interrupts: Interrupts, progress: TrainingProgress) -> None:
         # Every process must stop at the same step, whichever of them heard the signal.
@@ -222,14 +230,6 @@ class Run:
         dtype = str(self.trainer.models.trained_parameters[0].dtype).removeprefix("torch.")
         found = notes(experiment, live_layout(accelerator), dtype)
         progress.say(*(f"note: {note}" for note in found), *self.notices)
-
-    def _report(self, progress: TrainingProgress) -> None:
-        """Says what was skipped on the way."""
-        for domain in self.trainer.domains:
-            malformed: Counter[str] = domain.source.malformed
-            if malformed:
-                shown = "; ".join(f"{reason} (x {count})" for reason, count in malformed.most_common(3))
-                progress.say(f"{domain.name}: skipped {malformed.total()} malformed examples: {shown}")
 
 
 def _due(every: int | None, step: int) -> bool:

@@ -81,6 +81,11 @@ class Tracker:
         self._spill.put({"tags": {**source_tags(), **self.settings.tags}})
         self._spill.put({"file": "operative_config.gin", "text": operative_config})
 
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """More tags, or other values of those that are there."""
+        if self.enabled and tags:
+            self._spill.put({"tags": dict(tags)})
+
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of one step; values that are not finite are left out, as MLflow's charts cannot show them."""
         if not self.enabled:
