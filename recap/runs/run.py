@@ -174,9 +174,8 @@ class Run:
     def _evaluate(self, progress: TrainingProgress) -> None:
         if not self.experiment.capabilities:
             return
-        trainer, step = self.trainer, self.trainer.step_number
+        experiment, trainer, step = self.experiment, self.trainer, self.trainer.step_number
         trainer.models.ready_to_sample()
-        experiment = self.experiment
         scores = evaluate(
             trainer.loaded, experiment.capabilities, experiment.rewards, self.accelerator, experiment.rollout.generator
         )
@@ -197,8 +196,8 @@ class Run:
         if self._ways_said:
             return {}
         self._ways_said = True
-        trainer = self.trainer
-        taken = ways_taken(trainer.loaded.model, self.accelerator.unwrap_model(trainer.models.scorer))
+        scorer = self.accelerator.unwrap_model(self.trainer.models.scorer)
+        taken = ways_taken(self.trainer.loaded.model, scorer)
         self.tracker.tag(tags(taken))
         return metrics(taken) if step == 1 else {}
 
