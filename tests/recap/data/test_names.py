@@ -46,14 +46,14 @@ def test_what_mlflow_refuses_is_refused(name: str) -> None:
             "counting/Domain.objectives = {'accuracy@1': @verifiers.iou()}",
             r"counting/Domain\.objectives\['accuracy@1'\]",
         ),
-        ("counting/Domain.objectives = {1: @verifiers.iou()}", r"counting/Domain\.objectives\[1\] is the name 1"),
+        ("counting/Domain.objectives = {1: @verifiers.iou()}", r"counting/Domain\.objectives\[1\] must be a string"),
         ("counting/Domain.name = 'count:ing%'", r"Domain\.name is the name 'count:ing%'"),
         ("counting/Capability.name = ''", r"Capability\.name is the name ''"),
         ("tracking.rollouts_every = 0", r"tracking\.rollouts_every must be at least 1; it is 0"),
         ("tracking.rollouts_per_table = 0", r"tracking\.rollouts_per_table must be at least 1; it is 0"),
         ("tracking.experiment = ''", r"tracking\.experiment must be a text"),
         ("tracking.tags = {'mine@home': 'x'}", r"tracking\.tags\['mine@home'\]"),
-        ("tracking.tags = {'seed': 3}", r"tracking\.tags\['seed'\] must be a text"),
+        ("tracking.tags = {'seed': 3}", r"tracking\.tags\['seed'\] must be a string"),
     ],
 )
 def test_a_name_is_refused_with_its_binding(binding: str, named: str) -> None:
