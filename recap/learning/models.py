@@ -19,7 +19,7 @@ from recap.parallel.adapter_checkpoint import leave_frozen_out
 from recap.parallel.processes import everywhere
 from recap.parallel.replica import frozen_copy, refresh, replica_of
 from recap.parallel.sharding import is_sharded, ready_sharded
-from recap.sampling.generators.sync import send_weights
+from recap.sampling.generators.sync import WeightSync
 
 
 class Models:
@@ -34,6 +34,7 @@ class Models:
         scorer: what the loss is computed with.
         reference: None without a KL term, and under an adapter, whose base is the reference.
         held: the precision of weights that no optimizer moves (frozen ones, copies): that of the arithmetic; None: their own.
+        weight_sync: sends weights to the generator and watches that they arrive; None without a generator.
         generator_is_stale: whether the generator, where there is one, lacks the last update.
         trained_parameters: those of the scorer that the optimizer moves.
 
@@ -47,6 +48,7 @@ class Models:
         self.kl_coefficient = kl_coefficient
         transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
         generator = experiment.rollout.generator
+        self.weight_sync = None if generator is None else WeightSync(generator, accelerator)
         self.generator_is_stale = generator is not None
         if generator is not None:  # before minutes of loading
             generator.check()
@@ -88,9 +90,8 @@ class Models:
     def ready_to_sample(self) -> None:
         """Gives whoever samples the weights as they are now; on all processes together, nothing where it has them."""
         self.refresh()
-        generator = self.experiment.rollout.generator
-        if generator is not None and self.generator_is_stale:
-            send_weights(generator, self.loaded.model, self.accelerator)
+        if self.weight_sync is not None and self.generator_is_stale:
+            self.weight_sync(self.loaded)
             self.generator_is_stale = False
 
     def refresh(self) -> None:

@@ -129,6 +129,7 @@ class Update:
             metrics["kl"] = totals["kl"] / totals["sequences"]
         if self.experiment.grpo.iterations > 1:
             metrics["clipped"] = totals["clipped"] / max(1, totals["tokens"])
-        if self.experiment.rollout.generator is not None:
+        if self.models.weight_sync is not None:
             metrics |= {name: totals[name] / max(1, totals["tokens"]) for name in SAMPLER_STATISTICS}
+            metrics["sync_difference"] = self.models.weight_sync.difference
         return metrics

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 from recap.model.adapters import ADAPTER_NAME, adapted_layers
 
 
-def whole_parameters(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def whole_parameters(model: nn.Module, *, every_name: bool = False) -> Iterator[tuple[str, Tensor]]:
     """The weights of a model, one at a time: whole, with its adapter merged into them, under plain names.
 
     What is written as a checkpoint of transformers, and what another copy of the model is brought up to date with. The
@@ -20,11 +20,12 @@ def whole_parameters(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     the precision of its layer. It is added whether or not the adapter is disabled at the moment.
 
     Names and order are those of `state_dict` of the model without adapter, persistent buffers included; a tensor that
-    has two names (an output head tied to the embedding) comes once, under its first.
+    has two names (an output head tied to the embedding) comes once, under its first, unless `every_name`.
 
     Args:
         model: without the wrapper of a data-parallel trainer. Where its parameters are sharded, every process must go
             through all of them, since each is gathered when its turn comes.
+        every_name: whether a tensor comes under each of its names.
 
     Yields: name and tensor, detached; on the model's device and, where nothing was gathered or merged, in its memory:
         do not write to it.
@@ -32,7 +33,7 @@ def whole_parameters(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     layers = adapted_layers(model)
     seen: set[int] = set()
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) in seen or name.partition(".lora_")[0] in layers:
+        if (id(tensor) in seen and not every_name) or name.partition(".lora_")[0] in layers:
             continue
         seen.add(id(tensor))
         owner, _, rest = name.partition(".base_layer.")

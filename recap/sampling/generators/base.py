@@ -63,6 +63,16 @@ class Generator(ABC):
     syncs_on_every_process: ClassVar[bool] = False
     """Whether each training process has a generator of its own; otherwise the main process alone sends weights."""
 
+    @property
+    def wants_every_name(self) -> bool:
+        """Whether `sync` gets a tied tensor under each of its names; otherwise once, under the first."""
+        return False
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """What errors call it: its binding."""
+
     def check(self) -> None:
         """Raises GeneratorError for what can be found wrong without reaching anything, e.g. a package that is missing."""
 
@@ -77,7 +87,15 @@ class Generator(ABC):
         """Takes over the weights.
 
         Args:
-            parameters: name and whole tensor of every parameter, to be used one after the other; tied ones come once.
+            parameters: name and whole tensor of every parameter, to be used one after the other; see `wants_every_name`.
+        """
+
+    @abstractmethod
+    def score(self, loaded: LoadedModel, request: GenerationRequest) -> list[float]:
+        """Natural logarithm of the probability of each token of a prompt but the first, at temperature 1, nothing forbidden.
+
+        Raises:
+            GeneratorError: it cannot be had, or the prompt was read otherwise than the model in training reads it.
         """
 
     @abstractmethod

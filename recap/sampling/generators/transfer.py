@@ -49,8 +49,7 @@ class FileTransfer:
         try:
             folder.mkdir(parents=True)
             for number, bucket in enumerate(buckets(parameters)):
-                tensors = {name: tensor.cpu().contiguous() for name, tensor in bucket}
-                save_file(tensors, folder / f"model-{number:05d}.safetensors")
+                save_file(_apart(bucket), folder / f"model-{number:05d}.safetensors")
         except OSError as error:
             raise GeneratorError(f"vllm_server.weights_directory: cannot write weights: {error}") from error
         try:
@@ -88,6 +87,17 @@ class NCCLTransfer:
                     self.client.update_named_params(described, iter(bucket))
         except Exception as error:  # of three libraries
             raise GeneratorError(f"{self.where}: sending weights failed: {type(error).__name__}: {error}") from error
+
+
+def _apart(bucket: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """As safetensors takes them: on the CPU, in one piece each, none in the memory of another (as tied ones are)."""
+    tensors: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for name, tensor in bucket:
+        own = tensor.cpu().contiguous()
+        tensors[name] = own.clone() if own.data_ptr() in memory else own
+        memory.add(own.data_ptr())
+    return tensors
 
 
 def buckets(parameters: Iterable[tuple[str, Tensor]], size: int | None = None) -> Iterator[list[tuple[str, Tensor]]]:

@@ -56,6 +56,14 @@ class VLLMColocated(Generator):
                 f"vllm_colocated.gpu_memory_utilization must lie in (0, 1); it is {self.gpu_memory_utilization}"
             )
 
+    @property
+    def where(self) -> str:
+        return "vllm_colocated"
+
+    @property
+    def wants_every_name(self) -> bool:
+        return True  # as over files: `VLLMServer.wants_every_name`
+
     def check(self) -> None:
         require(["vllm"], "vllm_colocated")
 
@@ -79,11 +87,23 @@ class VLLMColocated(Generator):
         )
 
     def sync(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
-        model = self._llm.llm_engine.model_executor.driver_worker.model_runner.model
-        for parameter in parameters:
-            model.load_weights([parameter])
+        # In this process, so that an iterator can be handed over. The model's own `load_weights` would do on a GPU, but
+        # leaves the copies of weights that vLLM has packed for its kernels as they were.
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(parameters)})
         self._llm.reset_prefix_cache()
         self._llm.llm_engine.reset_encoder_cache()
+
+    def score(self, loaded: LoadedModel, request: GenerationRequest) -> list[float]:
+        from vllm import SamplingParams
+
+        settings = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        try:
+            (output,) = self._llm.generate([_prompt(loaded, request)], sampling_params=[settings], use_tqdm=False)
+        except ValueError as error:  # e.g. pictures that it was not set up for
+            raise GeneratorError(f"vllm_colocated cannot score a prompt: {error}") from error
+        check_prompt_ids(output.prompt_token_ids, request, "vllm_colocated")
+        found = zip(output.prompt_token_ids[1:], output.prompt_logprobs[1:], strict=True)
+        return [float(position[token].logprob) for token, position in found]
 
     def generate(
         self,

@@ -81,6 +81,18 @@ class VLLMServer(Generator):
     def server(self) -> JsonServer:
         return JsonServer(self.url, self.timeout_s, "vllm_server.url")
 
+    @property
+    def where(self) -> str:
+        return self.server.where
+
+    @property
+    def wants_every_name(self) -> bool:
+        """`reload_weights` loads layer by layer. On CPUs an output head that is not named keeps its packed copy of the old
+        weights, though it shares its memory with the embedding; elsewhere a head that is named does no harm. Over NCCL, where
+        nothing is packed, it would only cost.
+        """
+        return self.weights_directory is not None
+
     def check(self) -> None:
         if self.weights_directory is None:
             require(["vllm", "trl"], "vllm_server without weights_directory")
@@ -154,6 +166,18 @@ class VLLMServer(Generator):
 
         with ThreadPoolExecutor(max_workers=max(1, min(CONCURRENT_REQUESTS, len(requests)))) as pool:
             return [completion for group in pool.map(ask, requests) for completion in group]
+
+    def score(self, loaded: LoadedModel, request: GenerationRequest) -> list[float]:
+        settings = {"model": self._model, "n": 1, "max_tokens": 1, "temperature": 0.0, **NEUTRAL, "seed": request.seed}
+        settings |= {"return_token_ids": True, "prompt_logprobs": 0}
+        server, chat = self.server, bool(request.images)
+        path = "/v1/chat/completions" if chat else "/v1/completions"
+        prompt = chat_prompt(request) if chat else {"prompt": request.token_ids}
+        answer = server.post(path, {**settings, **prompt})
+        holder = answer if chat else _field(answer, server, path, "choices", 0)
+        check_prompt_ids(_field(holder, server, path, "prompt_token_ids"), request, server.where)
+        positions = zip(request.token_ids[1:], range(1, len(request.token_ids)), strict=True)
+        return [float(_field(holder, server, path, "prompt_logprobs", t, str(i), "logprob")) for i, t in positions]
 
     def _complete(self, request: GenerationRequest, settings: dict[str, Any]) -> list[Completion]:
         """The completions of one prompt."""

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from recap.model.decoding import decode
 from recap.model.scoring import Scorer, Scoring
+from recap.sampling.generators import VLLMServer
 from registry.backends.base import EncodedPrompts, LoadedModel
 from registry.backends.tiny_qwen2_5_vl import TinyQwen2_5_VL
 from registry.example import Example
@@ -43,11 +44,15 @@ class FakeVLLM:
         answers: seed of a request -> the token ids that it gets, one list per completion; others are sampled.
         change: what is done to every answer before it is sent.
         logprobs_mode: as `vllm serve --logprobs-mode`.
+        lost: names that it is sent and does not take over.
+        noise: standard deviation of what it adds to the log-probs of a prompt, as another precision would.
     """
 
     def __init__(self) -> None:
         self.loaded = TinyQwen2_5_VL().load()
         self.loaded.model.eval()
+        # As vLLM on CPUs, which packs a copy of an output head: the embedding alone does not bring it up to date.
+        self.loaded.model.lm_head.weight = torch.nn.Parameter(self.loaded.model.lm_head.weight.detach().clone())
         with torch.no_grad():
             for parameter in self.loaded.model.parameters():  # other weights than a trainer starts with
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
@@ -59,6 +64,8 @@ class FakeVLLM:
         self.answers: dict[int, list[list[int]]] = {}
         self.change: Callable[[str, Any], Any] = lambda path, answer: answer
         self.logprobs_mode = "processed_logprobs"
+        self.lost: set[str] = set()
+        self.noise = 0.0
         self.lock = threading.Lock()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
         self.url = f"http://127.0.0.1:{self.http.server_port}"
@@ -84,24 +91,39 @@ class FakeVLLM:
             positions = torch.arange(ids.shape[1])[None]
             inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
             encoded = EncodedPrompts(inputs, positions, positions[:, -1] + 1, [None])
-            return {"choices": self.complete(encoded, body, chat=False)}
+            choices = self.complete(encoded, body, chat=False)
+            if "prompt_logprobs" in body:
+                choices[0]["prompt_logprobs"] = self.score(encoded)
+            return {"choices": choices}
         if path == "/v1/chat/completions":
             (message,) = body["messages"]
             *pictures, text = message["content"]
             images = tuple(picture_of(part["image_url"]["url"]) for part in pictures)
             encoded = self.loaded.encode([text["text"]], [Example("x", "", "", images)], CPU)
             choices = self.complete(encoded, body, chat=True)
-            return {"prompt_token_ids": encoded.inputs["input_ids"][0].tolist(), "choices": choices}
+            scored = {"prompt_logprobs": self.score(encoded)} if "prompt_logprobs" in body else {}
+            return {"prompt_token_ids": encoded.inputs["input_ids"][0].tolist(), "choices": choices, **scored}
         raise Refused(f"no such path: {path}")
 
     def load(self, folder: Path) -> dict[str, Any]:
-        """As vLLM: every safetensors file of the folder; tied weights come once."""
+        """As vLLM: every safetensors file of the folder; the output head only where it comes under its own name."""
         found = {
             name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()
         }
-        assert found.keys() == {name for name, _ in self.loaded.model.named_parameters()}
-        self.loaded.model.load_state_dict(found, strict=False)
+        assert found.keys() <= {name for name, _ in self.loaded.model.named_parameters()}
+        kept = {name: tensor for name, tensor in found.items() if name not in self.lost}
+        self.loaded.model.load_state_dict(kept, strict=False)
         return {"results": [None]}
+
+    @torch.no_grad()
+    def score(self, encoded: EncodedPrompts) -> list[Any]:
+        """As vLLM: a table of log-probs per token of the prompt, none for the first; at temperature 1, without bias."""
+        model, ids = self.loaded.model, encoded.inputs["input_ids"][0]
+        logits = model(**encoded.inputs, position_ids=encoded.position_ids).logits[0, :-1]
+        values = logits.log_softmax(-1).gather(1, ids[1:, None])[:, 0]
+        values += self.noise * torch.randn(values.shape)
+        found = zip(ids[1:].tolist(), values.tolist(), strict=True)
+        return [None, *({str(token): {"logprob": value, "rank": 1, "decoded_token": ""}} for token, value in found)]
 
     @torch.no_grad()
     def complete(self, encoded: EncodedPrompts, body: dict[str, Any], *, chat: bool) -> list[dict[str, Any]]:
@@ -123,7 +145,7 @@ class FakeVLLM:
         for row, log_probs, real in zip(ids, scores.log_probs, mask.bool(), strict=True):
             tokens = row[real].tolist()
             values = [max(value, -9999.0) for value in log_probs[real].tolist()]  # as vLLM does
-            ended = tokens[-1] in body["stop_token_ids"]
+            ended = tokens[-1] in body.get("stop_token_ids", ())
             choice = {"token_ids": tokens, "finish_reason": "stop" if ended else "length"}
             if chat:
                 choice["logprobs"] = {"content": [{"token": "", "logprob": value} for value in values]}
@@ -184,6 +206,13 @@ def server() -> Iterator[FakeVLLM]:
     yield fake
     fake.http.shutdown()
     fake.http.server_close()
+
+
+@pytest.fixture
+def generator(server: FakeVLLM, tmp_path: Path) -> VLLMServer:
+    made = VLLMServer(url=server.url, weights_directory=str(tmp_path / "weights"))
+    made.connect()
+    return made
 
 
 @pytest.fixture

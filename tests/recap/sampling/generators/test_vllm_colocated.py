@@ -36,16 +36,12 @@ class LLM:
 
     def __init__(self, fake: Any, **settings: Any) -> None:
         self.fake, self.settings, self.resets = fake, settings, []
-        runner = SimpleNamespace(model=SimpleNamespace(load_weights=self.load))
-        executor = SimpleNamespace(driver_worker=SimpleNamespace(model_runner=runner))
-        self.llm_engine = SimpleNamespace(
-            model_executor=executor, reset_encoder_cache=lambda: self.resets.append("encoder")
-        )
+        self.llm_engine = SimpleNamespace(reset_encoder_cache=lambda: self.resets.append("encoder"))
         self.reset_prefix_cache = lambda: self.resets.append("prefix")
 
-    def load(self, weights: list[tuple[str, torch.Tensor]]) -> None:
-        _, unexpected = self.fake.loaded.model.load_state_dict(dict(weights), strict=False)
-        assert not unexpected
+    def collective_rpc(self, method: str, kwargs: dict[str, Any]) -> None:
+        assert method == "reload_weights"
+        self.fake.loaded.model.load_state_dict(dict(kwargs["weights_iterator"]), strict=True)
 
     def generate(self, prompts: list[Any], sampling_params: list[Any], use_tqdm: bool) -> list[Any]:
         outputs = []
