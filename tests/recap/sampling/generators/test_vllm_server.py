@@ -301,7 +301,7 @@ def test_a_dead_server() -> None:
 
 
 def test_a_server_that_takes_too_long(trained: LoadedModel, server: Any) -> None:
-    slow = VLLMServer(url=server.url, weights_directory="w", timeout_s=0.3)
+    slow = VLLMServer(url=server.url, weights_directory="w", timeout_s=1.5)
     slow.connect()
     with server.lock, pytest.raises(GeneratorError, match=r"timed out"):
         sample(trained, slow)
