@@ -23,8 +23,8 @@ from recap.model.precision import probing
 PRECISE = 1e-3
 """In fp32, log-probs that differ by less are the same; so are those of lower precision that differ by less on average."""
 ROUNDINGS = 3.0
-"""Times the measured effect of rounding that a way may differ. SmolLM2-135M in bf16: right ways come to 1.5 at most, ways that
-let completions see each other to 10 and more."""
+"""Times the measured effect of rounding that a way may differ. SmolLM2-135M in bf16: right ways come to 1.4 at most over 64
+prompts, ways that let completions see each other to 24 and more over 16 (`tests/recap/model/test_settling.py`, slow)."""
 
 Way = TypeVar("Way")
 
