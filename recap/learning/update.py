@@ -121,6 +121,8 @@ class Update:
         lam = weight_vector(weights, self.objectives, losses.device)
         metrics = {f"loss/{objective.name}": float(losses[k]) for k, objective in enumerate(self.objectives)}
         metrics["loss"] = float((lam * losses).mean())
+        if self.models.weight_sync is not None:
+            metrics["sync_difference"] = self.models.weight_sync.difference
         totals = dict(zip(STATISTICS, statistics.tolist(), strict=True))
         if not totals["sequences"]:
             return metrics
@@ -131,5 +133,4 @@ class Update:
             metrics["clipped"] = totals["clipped"] / max(1, totals["tokens"])
         if self.models.weight_sync is not None:
             metrics |= {name: totals[name] / max(1, totals["tokens"]) for name in SAMPLER_STATISTICS}
-            metrics["sync_difference"] = self.models.weight_sync.difference
         return metrics
