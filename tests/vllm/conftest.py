@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -53,6 +54,12 @@ class Served:
             self.stop(signal.SIGKILL)
 
 
+def end_with_the_tests() -> None:
+    """In a child: it is told to stop when whoever started it is gone, be it killed (Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 @contextmanager
 def serving(model: Path, folder: Path, dtype: str) -> Iterator[Served]:
     with socket.socket() as free:
@@ -75,7 +82,7 @@ def serving(model: Path, folder: Path, dtype: str) -> Iterator[Served]:
         process = subprocess.Popen(
             [*command, "--logprobs-mode", "processed_logprobs"],
             env={**os.environ, **FOR_CPU, "VLLM_SERVER_DEV_MODE": "1"},
-            stdout=stream, stderr=stream, start_new_session=True,
+            stdout=stream, stderr=stream, start_new_session=True, preexec_fn=end_with_the_tests,
         )  # fmt: skip
     served = Served(f"http://127.0.0.1:{port}", log, process)
     try:

@@ -93,7 +93,7 @@ def test_a_server_in_bf16_is_no_reason_to_stop(
         for precision in ("no", "bf16"):
             (steps,) = train([*through(server), f"train.mixed_precision = '{precision}'"], 4)
             assert all(0.01 < metrics["sync_difference"] < 0.15 for metrics in steps)
-            assert all(metrics["sampler_difference"] < 0.1 for metrics in steps)
+            assert all(metrics["sampler_difference"] < 0.3 for metrics in steps)
 
 
 def test_a_server_killed_in_mid_run_is_one_readable_error(checkpoint: Path, tmp_path: Path, through: Through) -> None:

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 @gin.configurable("vllm_colocated", module="recap")
 @dataclass(kw_only=True)
 class VLLMColocated(Generator):
-    """Completions from vLLM in each training process, on its GPU (extra `vllm`, versions 0.22 to 0.31).
+    """Completions from vLLM in each training process, on its GPU (extra `vllm`, versions 0.22 to 0.32).
 
-    **Never run: it needs a GPU and vLLM; the tests give it a stand-in for vLLM.** Engine and weights are set up as in
-    TRL 1.16 (`trl/generation/vllm_generation.py`), with one GPU per engine. vLLM keeps its share of the memory while the
-    model trains: there is no sleep mode.
+    **Never run on a GPU**; with vLLM's build for CPUs, 0.32, by `make test-vllm`. The engine is set up as in TRL 1.16
+    (`trl/generation/vllm_generation.py`), with one GPU per engine, and takes weights over by vLLM's `reload_weights`. It keeps
+    its share of the memory while the model trains: there is no sleep mode.
 
     Args:
         gpu_memory_utilization: share of the GPU's memory that vLLM takes for its copy of the weights and its cache.

@@ -42,11 +42,11 @@ NEUTRAL |= {"presence_penalty": 0.0, "frequency_penalty": 0.0}
 @gin.configurable("vllm_server", module="recap")
 @dataclass(kw_only=True)
 class VLLMServer(Generator):
-    """Completions from a vLLM server (`vllm serve`, versions 0.22 to 0.31).
+    """Completions from a vLLM server (`vllm serve`, versions 0.22 to 0.32).
 
     The protocol is vLLM's own: `/v1/completions` with token ids, `/v1/chat/completions` where a prompt has images, and the
-    development endpoints for weights, as TRL 1.16 uses them. **It has been tested against a fake server that speaks this
-    protocol, never against vLLM itself.** `docs/generation.md` has the server's command line.
+    development endpoints for weights, as TRL 1.16 uses them. It has been run with vLLM's build for CPUs, 0.32, by `make
+    test-vllm`, **never with one on a GPU**. `docs/generation.md` has the server's command line.
 
     - One request per prompt, with a seed of its own. The same seeds need not give the same completions: vLLM's rounding
       depends on what else is in the batch.
