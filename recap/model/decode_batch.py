@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from recap.model.attention_kernels import Attended, attend_to, merge
-from recap.model.kv_cache import RoomyLayer, make_room
+from recap.model.kv_cache import RoomyLayer, in_autocast_dtype, make_room
 from recap.model.shared_attention import KeysValues
 from registry.backends.base import EncodedPrompts
 
@@ -121,9 +121,7 @@ class DecodeBatch:
         """Keeps the prompts' keys and values aside, and gives completions a cache of their own."""
         if not all(type(layer) is DynamicLayer for layer in self.cache.layers):
             raise NotImplementedError("its cache is not a list of keys and values")
-        device = self.completion.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        prompts = [(layer.keys.to(dtype), layer.values.to(dtype)) for layer in self.cache.layers]
+        prompts = [(in_autocast_dtype(layer.keys), in_autocast_dtype(layer.values)) for layer in self.cache.layers]
         mask = self.prompts.attention_mask.bool()
         bias = None
         if not mask.all():

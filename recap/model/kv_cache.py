@@ -19,12 +19,13 @@ class AutocastCache(DynamicCache):  # type: ignore[misc]
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         held: tuple[Tensor, Tensor] = super().update(
-            _in_autocast_dtype(key_states), _in_autocast_dtype(value_states), layer_idx, *args, **kwargs
+            in_autocast_dtype(key_states), in_autocast_dtype(value_states), layer_idx, *args, **kwargs
         )
         return held
 
 
-def _in_autocast_dtype(states: Tensor) -> Tensor:
+def in_autocast_dtype(states: Tensor) -> Tensor:
+    """The states in the precision that autocast computes in; as they are without it."""
     kind = states.device.type
     if states.dtype == torch.float32 and torch.is_autocast_enabled(kind):
         return states.to(torch.get_autocast_dtype(kind))

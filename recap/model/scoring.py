@@ -38,7 +38,6 @@ class Scoring:
             too, so that a prompt is computed once per step. Needs both of the above, one micro-batch a step
             (`train.accumulation_steps` = 1), a model that is not sharded and no activation checkpointing; elsewhere prompts
             are computed again.
-
         max_tokens: of one forward and backward, those of prompts and padding included. A micro-batch that has more is cut into
             several, of fewer prompts or of one prompt and some of its completions, whose gradients add up to the same; a
             single completion with its prompt stays whole. It bounds the activations in memory. None: no bound.
