@@ -49,8 +49,6 @@ def experiment_table(experiment: Experiment) -> Table:
 def summary(experiment: Experiment) -> Table:
     """What would be trained, measured and kept, a line each."""
     rollout, adamw, checkpoints = experiment.rollout, experiment.optimizer, experiment.checkpoints
-    policy = experiment.build_reweighting()
-    beta = experiment.grpo.kl_coefficient if policy.kl_coefficient is None else policy.kl_coefficient
     gradients = (
         f"{experiment.gradient_method} of the gradients" if experiment.gradient_method else "mean of the gradients"
     )
@@ -63,7 +61,7 @@ def summary(experiment: Experiment) -> Table:
         "steps": f"{experiment.steps}, each of {experiment.prompts_per_step} prompts by {describe(experiment.mixture)} x"
         f" {rollout.group_size} completions of up to {rollout.max_new_tokens} tokens",
         "updates": f"{experiment.grpo.iterations} a step, AdamW at {adamw.learning_rate:g} ({adamw.schedule}), KL term"
-        f" {beta:g}, weights act on {experiment.weights_act_on}, {gradients}",
+        f" {experiment.kl_coefficient:g}, weights act on {experiment.weights_act_on}, {gradients}",
         "measures": f"{examples}{when}" if examples else "no capability",
         "keeps": f"{checkpoints.keep} checkpoints, every {checkpoints.every} steps"
         if checkpoints.every
@@ -123,6 +121,35 @@ def _smallest_gpu() -> float | None:
 
     sizes = [torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count())]
     return min(sizes) / GIB if sizes else None
+
+
+def settings(experiment: Experiment) -> dict[str, str]:
+    """The settings that runs are compared by, flat, for MLflow."""
+    policy = experiment.build_reweighting()
+    flat = {
+        "reweighting": describe(type(policy)),
+        "domains": ", ".join(domain.name for domain in experiment.domains),
+        "objectives": ", ".join(objective.name for objective in experiment.objectives),
+        "mixture": describe(experiment.mixture),
+        "adapter": str(experiment.adapter),
+    }
+    for name in (
+        "steps",
+        "prompts_per_step",
+        "accumulation_steps",
+        "objective_scope",
+        "weights_act_on",
+        "gradient_method",
+        "signal",
+        "mixed_precision",
+        "activation_checkpointing",
+        "seed",
+    ):
+        flat[name] = getattr(experiment, name)
+    parts = ("rollout", "scoring", "grpo", "optimizer", *(["adapter"] if experiment.adapter else []))
+    for name in parts:
+        flat |= {f"{name}.{key}": value for key, value in vars(getattr(experiment, name)).items()}
+    return {name: str(value) for name, value in flat.items()}
 
 
 def describe_part(registry: Registry, entry: Entry) -> str:

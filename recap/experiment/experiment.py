@@ -167,6 +167,17 @@ class Experiment:
         }
         return self.reweighting(kinds)
 
+    @cached_property
+    def kl_coefficient(self) -> float:
+        """β of the KL term: the policy's, where it asks for one, else `grpo.kl_coefficient`."""
+        asked = self.build_reweighting().kl_coefficient
+        return self.grpo.kl_coefficient if asked is None else asked
+
+    @property
+    def copies_reference(self) -> bool:
+        """Whether a copy of the model as it was at the start is kept: for a KL term, unless an adapter's base is there."""
+        return self.kl_coefficient > 0 and self.adapter is None
+
     def load_model(self) -> LoadedModel:
         """The model, on the CPU, with its adapter where there is one; the same on every process.
 
@@ -180,34 +191,6 @@ class Experiment:
         self.adapter.attach(loaded.model, self.seed)
         loaded.description += f" with {self.adapter} ({trained_share(loaded.model)})"
         return loaded
-
-    def parameters(self) -> dict[str, str]:
-        """The settings that runs are compared by, flat, for MLflow."""
-        policy = self.build_reweighting()
-        flat = {
-            "reweighting": describe(type(policy)),
-            "domains": ", ".join(domain.name for domain in self.domains),
-            "objectives": ", ".join(objective.name for objective in self.objectives),
-            "mixture": describe(self.mixture),
-            "adapter": str(self.adapter),
-        }
-        for name in (
-            "steps",
-            "prompts_per_step",
-            "accumulation_steps",
-            "objective_scope",
-            "weights_act_on",
-            "gradient_method",
-            "signal",
-            "mixed_precision",
-            "activation_checkpointing",
-            "seed",
-        ):
-            flat[name] = getattr(self, name)
-        parts = ("rollout", "scoring", "grpo", "optimizer", *(["adapter"] if self.adapter else []))
-        for name in parts:
-            flat |= {f"{name}.{key}": value for key, value in vars(getattr(self, name)).items()}
-        return {name: str(value) for name, value in flat.items()}
 
     def check(self) -> list[str]:
         """Finds what is wrong without loading model or data; returns what is merely not on this machine.

@@ -214,8 +214,7 @@ def notes(experiment: Experiment, layout: Layout, weights_dtype: str | None = No
     if layout.sharded:
         precision = "bf16" if experiment.mixed_precision == "bf16" else "the weights' precision"
         copies = ["to sample from"]
-        asked = experiment.build_reweighting().kl_coefficient
-        if (experiment.grpo.kl_coefficient if asked is None else asked) > 0 and experiment.adapter is None:
+        if experiment.copies_reference:
             copies.append("as the reference of the KL term")
         found.append(
             f"beside its shard every process keeps a whole copy of the model in {precision} {' and one '.join(copies)}:"

@@ -159,16 +159,9 @@ def copies(experiment: Experiment, layout: Layout, tensors: list[torch.Tensor]) 
     Sharded: one to sample with; with a KL term and without an adapter, whose base is the reference: one to refer to. They are
     in the precision of the arithmetic.
     """
-    number = int(layout.sharded) + int(has_reference(experiment))
+    number = int(layout.sharded) + int(experiment.copies_reference)
     as_bf16 = experiment.mixed_precision == "bf16"
     return number * sum(tensor.numel() * (2 if as_bf16 else tensor.element_size()) for tensor in tensors)
-
-
-def has_reference(experiment: Experiment) -> bool:
-    """Whether a copy of the model as it was at the start is kept."""
-    asked = experiment.build_reweighting().kl_coefficient
-    coefficient = experiment.grpo.kl_coefficient if asked is None else asked
-    return coefficient > 0 and experiment.adapter is None
 
 
 def keeps_prefix(experiment: Experiment, layout: Layout) -> bool:

@@ -25,9 +25,6 @@ from recap.sampling.generators.sync import WeightSync
 class Models:
     """Loads an experiment's model and readies it, its optimizer and what stands beside it for the processes of a launch.
 
-    Args:
-        kl_coefficient: β of the KL term; > 0: there is a reference model.
-
     Attributes:
         loaded: the model that samples, is evaluated and exported; `scorer` holds the same weights, wrapped by Accelerate.
             Where Accelerate shards those, `loaded` is a copy that `refresh` brings up to date.
@@ -42,10 +39,9 @@ class Models:
         ValueError: the model, its adapter or the generator cannot be had, or not on these processes.
     """
 
-    def __init__(self, experiment: Experiment, accelerator: Accelerator, kl_coefficient: float) -> None:
+    def __init__(self, experiment: Experiment, accelerator: Accelerator) -> None:
         self.experiment = experiment
         self.accelerator = accelerator
-        self.kl_coefficient = kl_coefficient
         transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
         generator = experiment.rollout.generator
         self.weight_sync = None if generator is None else WeightSync(generator, accelerator)
@@ -79,11 +75,11 @@ class Models:
         """Makes the copies that are kept beside the trained model, before Accelerate shards it."""
         experiment, device = self.experiment, self.accelerator.device
         self.reference: Scorer | None = None
-        if self.kl_coefficient > 0 and experiment.adapter is None:
+        if experiment.copies_reference:
             self.reference = frozen_copy(scorer, device, self.held)
         if self.sharded:
             self.loaded = replica_of(self.loaded, device, self.held)
-            if self.kl_coefficient > 0 and self.reference is None:
+            if experiment.kl_coefficient > 0 and self.reference is None:
                 # The copy's base, as a forward of the shards would need the other processes.
                 self.reference = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring)
 

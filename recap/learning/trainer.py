@@ -67,9 +67,7 @@ class Trainer:
         self.domains = list(experiment.domains)
         self.objectives = experiment.objectives
         self.reweighting = experiment.build_reweighting()
-        asked = self.reweighting.kl_coefficient
-        self.kl_coefficient = experiment.grpo.kl_coefficient if asked is None else asked
-        self.models = Models(experiment, self.accelerator, self.kl_coefficient)
+        self.models = Models(experiment, self.accelerator)
         self.loaded = self.models.loaded
         self.update = Update(experiment, self.models, self.reweighting, self.accelerator)
 
@@ -167,8 +165,8 @@ class Trainer:
             reduce=self.reduce,
         )
         found: list[Pass] = []
-        reference = self.models.reference_log_probs if self.kl_coefficient else None
-        settings = (self.models.scorer, grpo, experiment.rollout.temperature, self.kl_coefficient, reference)
+        reference = self.models.reference_log_probs if experiment.kl_coefficient else None
+        settings = (self.models.scorer, grpo, experiment.rollout.temperature, experiment.kl_coefficient, reference)
         prompts = sum(len(rollout.prompts) for rollout in batch.rollouts)
         size = micro_batch_size(prompts, experiment.accumulation_steps)
         most = experiment.scoring.max_tokens

@@ -127,7 +127,7 @@ class Update:
         if not totals["sequences"]:
             return metrics
         metrics["entropy"] = totals["entropy"] / totals["sequences"]
-        if self.models.kl_coefficient:
+        if self.experiment.kl_coefficient:
             metrics["kl"] = totals["kl"] / totals["sequences"]
         if self.experiment.grpo.iterations > 1:
             metrics["clipped"] = totals["clipped"] / max(1, totals["tokens"])

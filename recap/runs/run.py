@@ -9,6 +9,7 @@ import torch
 
 from recap.evaluation.capabilities import CapabilityScore, evaluate
 from recap.experiment.config import Command
+from recap.experiment.describe import settings
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import live_layout, notes
 from recap.learning.trainer import StepResult, Trainer
@@ -84,7 +85,7 @@ class Run:
             self._restore(resume, config)
         if record is None and self.accelerator.is_main_process:
             RunRecord(self.tracker.run_id, command).write(self.directory, config)
-            parameters = self.experiment.parameters() | {"model": self.trainer.loaded.description}
+            parameters = settings(self.experiment) | {"model": self.trainer.loaded.description}
             self.tracker.describe(parameters, config)
 
     def execute(self) -> dict[int, dict[str, CapabilityScore]]:

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from recap.experiment.config import ConfigError, LoadedConfig, load_config
-from recap.experiment.describe import experiment_table
+from recap.experiment.describe import experiment_table, settings
 from recap.learning.trainer import Trainer
 from recap.model.adapters import LoRA, adapted_layers, adapter_disabled
 from recap.runs.run import Run
@@ -171,7 +171,7 @@ def test_one_included_file_makes_any_experiment_lora(tmp_path: Path, experiment:
     config = load_config(mine)
     assert config.experiment.adapter == LoRA(rank=16, alpha=32)
     assert Text.from_markup(str(experiment_table(config.experiment).title)).plain.count("with LoRA of rank 16,") == 1
-    assert config.experiment.parameters()["adapter"] == "LoRA of rank 16"
+    assert settings(config.experiment)["adapter"] == "LoRA of rank 16"
     assert not [unused for unused in config.unused if "lora" in unused.binding.name]
 
 
@@ -194,7 +194,7 @@ def test_without_peft_the_error_names_the_extra_before_anything_is_loaded(
 def test_the_base_is_the_reference_model(small: Small) -> None:
     """After some updates: what a frozen copy of the start gives, without one being held."""
     trainer = Trainer(small(*LORA, "train.reweighting = @reweighting.kl_only").experiment)
-    assert trainer.kl_coefficient > 0
+    assert trainer.experiment.kl_coefficient > 0
     assert trainer.models.reference is None
     assert len(trainer.accelerator._models) == 1
     model = trainer.loaded.model
