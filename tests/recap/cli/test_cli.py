@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from recap.cli import app
 from registry import reweighting_policies
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 QUICKSTART = str(ROOT / "experiments" / "quickstart.gin")
 
 PLUGIN = '''

@@ -1,0 +1,12 @@
+"""The `recap` command: a file for each of its commands, which register in the order of `recap --help`."""
+
+from recap.cli.application import app
+
+from recap.cli import train, check, export, sync, parts, study  # isort: skip
+
+__all__ = ["app", "check", "export", "main", "parts", "study", "sync", "train"]
+
+
+def main() -> None:
+    """Entry point of the `recap` command."""
+    app()

@@ -1,0 +1,58 @@
+"""What the commands share: the arguments that several of them take, and how they load, note and fail."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from registry import RegistryError, load_entry_points, load_plugin
+
+if TYPE_CHECKING:
+    from recap.experiment.config import LoadedConfig
+
+FileArgument = Annotated[Path, typer.Argument(help="experiment file, e.g. experiments/quickstart.gin")]
+BindingOption = Annotated[
+    list[str],
+    typer.Option("-b", "--bind", help="a binding that wins over the file's, e.g. 'train.steps = 5'; repeatable"),
+]
+PluginOption = Annotated[
+    list[str], typer.Option("--plugin", help="a Python file that registers parts of your own; repeatable")
+]
+AllowUnusedOption = Annotated[
+    bool, typer.Option("--allow-unused", help="let FILE and -b bind what nothing asks for: a note, no error")
+]
+
+
+def load(
+    file: Path, bindings: list[str], plugins: list[str], allow_unused: bool, new: list[str] | None = None
+) -> LoadedConfig:
+    """The experiment; of a run that is there already only the `new` bindings are asked whether anything uses them."""
+    from recap.experiment.config import load_config, refuse_unused
+
+    config = load_config(file, bindings, plugins, allow_unused=True)
+    if not allow_unused:
+        refuse_unused(config, new)
+    return config
+
+
+def print_notes(notes: list[str], console: Console) -> None:
+    for text in notes if os.environ.get("RANK", "0") == "0" else ():
+        console.print(f"note: {text}", highlight=False, markup=False)
+
+
+def load_plugins(plugins: list[str]) -> None:
+    try:
+        load_entry_points()
+        for plugin in plugins:
+            load_plugin(plugin)
+    except (RegistryError, FileNotFoundError) as error:
+        fail(error)
+
+
+def fail(error: Exception) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+    raise typer.Exit(2)

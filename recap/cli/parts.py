@@ -1,0 +1,65 @@
+"""`recap list` and `recap describe`: the registered parts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from recap.cli.application import app
+from recap.cli.common import PluginOption, fail, load_plugins
+from registry import FAMILIES, RegistryError
+from registry.core import Entry, Registry, near_matches
+
+
+@app.command("list", epilog="Example:  recap list reweighting")
+def list_parts(
+    family: Annotated[
+        str | None, typer.Argument(help="verifiers, replay, reweighting or backends; default all")
+    ] = None,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Lists the registered parts with what they do and their parameters."""
+    load_plugins(plugin)
+    console = Console(soft_wrap=True)
+    for registry in [_family(family)] if family else FAMILIES:
+        console.print(f"[bold]{registry.gin_module}[/bold]", highlight=False)
+        for entry in registry.entries():
+            parameters = ", ".join(_parameters(entry))
+            console.print(f"  {entry.name}({parameters})", highlight=False, markup=False)
+            console.print(f"      {entry.summary}", highlight=False, markup=False)
+
+
+@app.command(epilog="Example:  recap describe reweighting recap")
+def describe(
+    family: Annotated[str, typer.Argument(help="verifiers, replay, reweighting or backends")],
+    name: Annotated[str, typer.Argument(help="a name from `recap list`")],
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Shows one part: documentation, parameters with defaults, where it is defined; of a source also three examples."""
+    from recap.experiment.describe import describe_part
+
+    load_plugins(plugin)
+    registry = _family(family)
+    try:
+        entry = registry.get(name)
+    except RegistryError as error:
+        fail(error)
+    Console(soft_wrap=True).print(describe_part(registry, entry), highlight=False, markup=False)
+
+
+def _family(name: str) -> Registry:
+    families = {registry.gin_module: registry for registry in FAMILIES}
+    if name not in families:
+        near = near_matches(name, families)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        fail(ValueError(f"no family {name!r}{hint} (families: {', '.join(families)})"))
+    return families[name]
+
+
+def _parameters(entry: Entry) -> list[str]:
+    return [
+        str(parameter).split(":")[0] if parameter.default is parameter.empty else f"{name}={parameter.default!r}"
+        for name, parameter in entry.parameters.items()
+    ]
