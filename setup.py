@@ -54,6 +54,8 @@ setup(
         "rapidfuzz>=3.9",
         "rich>=13.7",
         "safetensors>=0.4",
+        "scipy>=1.15",
+        "statsmodels>=0.14.4",  # statistics of `recap compare`
         "torch>=2.9.1",  # the oldest that was run; sharding (FSDP2) needs 2.13 and says so
         "transformers>=5.10",
         "typer>=0.15",

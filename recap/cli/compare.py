@@ -1,0 +1,64 @@
+"""`recap compare`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from recap.cli.application import app
+from recap.cli.common import fail
+
+
+@app.command(
+    epilog="Examples:  recap compare runs/quickstart-* --margin 0.02"
+    "    recap compare --experiment 'recap quickstart' --filter \"params.steps = '60'\" --baseline uniform"
+)
+def compare(
+    runs: Annotated[list[str] | None, typer.Argument(help="run directories, or run ids of MLflow")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="the group that the others are compared with; default: that of the first run")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(min=0, help="differences up to this count as none: tests for equivalence too")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option(min=1, help="compare after this step; default: the last one evaluated")
+    ] = None,
+    reading: Annotated[
+        Literal["strict", "lenient", "sampled"],
+        typer.Option(help="the score: strict; with the answer looked for everywhere; or the mean of the samples"),
+    ] = "strict",
+    query: Annotated[str | None, typer.Option("--filter", help="runs of MLflow, by its own filter")] = None,
+    experiment: Annotated[str | None, typer.Option(help="of MLflow, where --filter looks; default: all")] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="of MLflow; default: MLFLOW_TRACKING_URI, or the local database")
+    ] = None,
+) -> None:
+    """Compares runs, in groups by policy: what each forgot, and whether the groups differ, over seeds and examples.
+
+    Runs whose configurations differ in nothing but seeds are one group. What cannot be compared is refused: other examples,
+    another base model, other steps.
+    """
+    from recap.evaluation.comparable import check_comparable, differing, group_runs
+    from recap.evaluation.comparison import compare as compare_groups
+    from recap.evaluation.comparison_report import footnotes, tables
+    from recap.runs.measured import measured_runs
+
+    try:
+        found = measured_runs(runs or [], query=query, experiment=experiment, uri=uri, step=step)
+        notes = check_comparable(found)
+        groups = group_runs(found)
+        result = compare_groups(groups, baseline or next(iter(groups)), reading=reading, margin=margin)
+    except ValueError as error:
+        fail(error)
+    console = Console(soft_wrap=True)
+    for label, group in groups.items():
+        console.print(f"{label}: {', '.join(run.name for run in group.values())}", highlight=False, markup=False)
+        for binding in differing(groups)[label]:
+            console.print(f"    {binding}", highlight=False, markup=False)
+    for table in tables(result):
+        console.print(table)
+    for line in [*footnotes(result), *notes]:
+        console.print(line, highlight=False, markup=False)
