@@ -52,7 +52,8 @@ class Tracking:
         run_name: shown in MLflow; None: the name of the gin file and the policy.
         tags: more tags for the run.
         rollouts_every: steps between tables of sampled rollouts.
-        rollouts_per_table: completions in each of them, spread over the domains.
+        rollouts_per_table: completions in each of them, spread over the domains; and forgotten examples of each capability in
+            the tables of those, one at every evaluation.
 
     Raises:
         ValueError: what MLflow would refuse when the run starts.

@@ -9,6 +9,7 @@ from recap.evaluation.held_out import held_out_of, overlap, shared_tables
 from recap.evaluation.outcomes import Outcomes
 from recap.evaluation.scores import score_of
 from recap.learning.trainer import Trainer
+from recap.runs.forgotten_table import FOLDER, forgotten_rows
 from recap.runs.outcomes import OutcomeRecord, about_run
 from recap.runs.scores import ScoreHistory, forgetting_metrics, sample_metrics, score_metrics
 from recap.runs.tracking import Tracker
@@ -69,6 +70,8 @@ class Evaluations:
         metrics = score_metrics(self.scores[step]) | sample_metrics(outcomes)
         if step:
             metrics |= forgetting_metrics(self.outcomes.base, outcomes, self.scores)
+            most = self.trainer.experiment.tracking.rollouts_per_table
+            self.tracker.table(step, forgotten_rows(self.outcomes.base, outcomes, most), FOLDER)
         self.tracker.log(step, metrics)
 
     def _not_held_out(self, outcomes: Outcomes) -> list[str]:

@@ -99,13 +99,13 @@ class Tracker:
         for start in range(0, len(values), MAX_METRICS_PER_CALL):
             self._spill.put({"step": step, "at": now, "values": dict(values[start : start + MAX_METRICS_PER_CALL])})
 
-    def table(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A table of sampled rollouts, a file of its own (`rollouts/step-000020.json`); every row has the same columns."""
+    def table(self, step: int, rows: Sequence[Mapping[str, Any]], folder: str = TABLES) -> None:
+        """A table of one step, a file of its own (`rollouts/step-000020.json`); every row has the same columns."""
         if not self.enabled or not rows:
             return
         table = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
         text = json.dumps(table, default=str)
-        self._spill.put({"file": f"{TABLES}/step-{step:06d}.json", "text": text, "table": True})
+        self._spill.put({"file": f"{folder}/step-{step:06d}.json", "text": text, "table": True})
 
     def file(self, path: Path) -> None:
         """A file in the run's directory, which must stay there; in MLflow it is under the same folder."""

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from recap.evaluation.outcomes import Outcome, Outcomes, read_outcomes
 from recap.evaluation.scores import CapabilityScore, score_of
 from recap.experiment.config import LoadedConfig
+from recap.runs.forgotten_table import forgotten_rows
 from recap.runs.run import Run
 from recap.runs.scores import ScoreHistory, forgetting_metrics, sample_metrics
 
@@ -62,6 +63,9 @@ def test_a_run_keeps_what_came_of_every_example(small: Small, tmp_path: Path) ->
         assert change == pytest.approx(scores[2][name].score - scores[0][name].score)
     assert 0 <= logged["forgetting_index"] <= 1
     assert [m.step for m in client().get_metric_history(run_id, "forgotten/counting")] == [1, 2]
+    lost = any(logged[f"forgotten/{name}"] for name in ("counting", "arithmetic"))
+    tables = [item.path for item in client().list_artifacts(run_id, "forgotten")]
+    assert ("forgotten/step-000002.json" in tables) == lost
 
 
 def test_a_run_says_what_is_not_held_out(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,3 +142,22 @@ def test_samples_give_pass_at_k_and_a_noise_floor(outcome: Callable[..., Outcome
     assert found["noise_floor/sums"] == pytest.approx(0.25)  # p (1 - p) 2 / 1, of the first example alone
     assert found["forgotten_sampled/sums"] == pytest.approx((0.5 + 0.5) / 2)
     assert found["forgotten/sums"] == 0
+
+
+def test_the_forgotten_are_listed_with_what_was_said(outcome: Callable[..., Outcome]) -> None:
+    def rows(*scores: float | None, said: str) -> list[Outcome]:
+        return [outcome(n, score, completion=f"{said} {n}") for n, score in enumerate(scores)]
+
+    base = {"sums": rows(1, 0.5, 1, 0, None, said="was"), "words": rows(1, 1, said="was")}
+    now = {"sums": rows(0.5, 0.5, 0, 1, 0, said="now"), "words": rows(0, 0, said="now"), "new": rows(0, said="now")}
+    found = [
+        (row["capability"], row["example"], row["before"], row["now"]) for row in forgotten_rows(base, now, most=5)
+    ]
+    assert found == [
+        ("sums", "test/2", "was 2", "now 2"),
+        ("words", "test/0", "was 0", "now 0"),
+        ("sums", "test/0", "was 0", "now 0"),
+        ("words", "test/1", "was 1", "now 1"),
+    ]
+    assert [row["example"] for row in forgotten_rows(base, now, most=1)] == ["test/2", "test/0"]
+    assert forgotten_rows({}, now, most=1) == []
