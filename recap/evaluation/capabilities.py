@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ from annotated_types import Ge
 
 from recap.data.domains import scope_name
 from recap.data.names import check_name
-from recap.data.prompts import ask, check_template
+from recap.data.prompts import Prompt, ask, check_template
 from recap.rewards.requests import ScoreRequest
 from recap.rewards.workers import RewardWorkers
 from recap.sampling.generators import Generator
@@ -114,27 +114,26 @@ def _evaluate_one(
     accelerator: Accelerator,
     generator: Generator | None,
 ) -> CapabilityScore:
-    source = capability.source
-    source.position = 0
-    examples = source.take(capability.examples, accelerator.process_index, accelerator.num_processes)
-    prompts = [ask(capability.prompt, replace(example, answer_in=capability.answer)) for example in examples]
     requests: list[ScoreRequest] = []
-    for start in range(0, len(prompts), capability.batch_size):
+    rewards: list[float | None] = []
+    for prompts in _batches(capability, accelerator.process_index, accelerator.num_processes):
         with accelerator.autocast():  # the numerics that the model is trained with
             rollout = roll_out(
                 loaded,
-                prompts[start : start + capability.batch_size],
+                prompts,
                 group_size=1,
                 max_new_tokens=capability.max_new_tokens,
                 temperature=0.0,
                 device=accelerator.device,
                 generator=generator,
             )
-        requests += [
+        asked = [
             ScoreRequest(capability.verifier, completion, prompt.example)
             for completion, prompt in zip(rollout.completions, rollout.prompts, strict=True)
         ]
-    scores = [score for score in workers.score(requests).rewards if score is not None]
+        rewards += workers.score(asked).rewards
+        requests += [request._replace(example=request.example.without_images()) for request in asked]
+    scores = [score for score in rewards if score is not None]
     formatted = sum(answer_of(request.completion, request.example) is not None for request in requests)
     sums = torch.tensor(
         [len(scores), sum(scores), sum(score * score for score in scores), formatted, len(requests)],
@@ -150,3 +149,13 @@ def _evaluate_one(
         formatted=in_format / asked if asked else math.nan,
         examples=int(count),
     )
+
+
+def _batches(capability: Capability, rank: int, processes: int) -> Iterator[list[Prompt]]:
+    """This process's prompts, a batch at a time: no more pictures are decoded than are asked about together."""
+    source = capability.source
+    source.position = 0
+    while source.position < capability.examples:
+        count = min(capability.batch_size * processes, capability.examples - source.position)
+        if examples := source.take(count, rank, processes):
+            yield [ask(capability.prompt, replace(example, answer_in=capability.answer)) for example in examples]
