@@ -45,6 +45,8 @@ class IoU(Verifier):
             its frame takes: a mistake in the data, not babble.
     """
 
+    quick = True
+
     def __init__(self, completion_frame: BoxFrame = "processed") -> None:
         if completion_frame not in get_args(BoxFrame):
             frames = ", ".join(get_args(BoxFrame))

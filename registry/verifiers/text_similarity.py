@@ -23,6 +23,8 @@ class TextSimilarity(Verifier):
     0.8
     """
 
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float:
         answer = answer_text(completion)
         if answer is None or len(answer) > MAX_CHARACTERS:

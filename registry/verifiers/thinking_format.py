@@ -29,6 +29,8 @@ class ThinkingFormat(Verifier):
         strict: each of the four tags exactly once.
     """
 
+    quick = True
+
     def __init__(self, strict: bool = True) -> None:
         self.strict = strict
 
