@@ -87,6 +87,11 @@ class Rollout:
         return len(self.completions) // len(self.prompts)
 
 
+def token_ids(rollout: Rollout, row: int) -> tuple[int, ...]:
+    """The tokens of one of the P * G completions, its end token included."""
+    return tuple(rollout.completion_ids[row][rollout.completion_mask[row].bool()].tolist())
+
+
 def draw_uniforms(seed: int, step: int, example_id: str, group_size: int, length: int) -> np.ndarray:
     """Random numbers in [0, 1) that decide a group's completions, [G, T].
 

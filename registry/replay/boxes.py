@@ -12,7 +12,8 @@ from registry.example import BoxFrame, MalformedExample, Size
 BoxOrder = Literal["xyxy", "xywh"]
 """Two corners, or the top left corner with width and height."""
 
-DECIMALS: dict[BoxFrame, int] = {"file": 2, "processed": 2, "fraction": 4}
+DECIMALS: dict[BoxFrame, int] = {"file": 2, "processed": 2, "fraction": 4, "thousandths": 2}
+EXTENTS: dict[BoxFrame, float] = {"fraction": 1, "thousandths": 1000}
 OVERHANG = 0.05  # of a side: how far an annotator's box may stick out of the picture
 
 
@@ -39,8 +40,9 @@ def box_text(value: Any, order: BoxOrder, frame: BoxFrame, file_size: Size | Non
     shown = f"[{', '.join(_short(number, DECIMALS[frame]) for number in (x1, y1, x2, y2))}]"
     if not (x1 < x2 and y1 < y2):
         raise MalformedExample(f"box {shown} has no area (read as {order})")
-    if frame == "fraction" and not _inside((x1, y1, x2, y2), (1, 1)):
-        raise MalformedExample(f"box {shown} does not lie in the frame 'fraction', 0 to 1")
+    extent = EXTENTS.get(frame)
+    if extent is not None and not _inside((x1, y1, x2, y2), (extent, extent)):
+        raise MalformedExample(f"box {shown} does not lie in the frame {frame!r}, 0 to {extent:g}")
     if frame == "file" and file_size is not None:
         if x2 <= 1 and y2 <= 1:
             raise MalformedExample(f"box {shown} lies in one pixel of the frame 'file': is its frame 'fraction'?")

@@ -54,7 +54,7 @@ class TableSource(ReplaySource):
         convert: what is particular to the data set: 'plain', 'choice_index' (the answer is ``'2'`` for C),
             'conversations' (LLaVA, VLM-R1; reads the field conversations), or a function fields -> fields.
         explode: a column that holds lists (several expressions for one box): one example for each value.
-        box_frame: the answer is a box, in this frame: 'file', 'processed' or 'fraction'.
+        box_frame: the answer is a box, in this frame: 'file', 'processed', 'fraction' or 'thousandths'.
         box_order: 'xyxy', or 'xywh' for a corner with width and height.
         image_root: folder where relative image paths start; left out: the folder of the table.
         max_image_side: larger pictures are shrunk to this many pixels on the longer side. A box in the frame 'file' and
