@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from registry.example import BoxFrame, Example, MalformedExample
+from registry.example import BoxFrame, Example, MalformedExample, Size
 from registry.replay.base import MissingData, ReplaySource, shuffled_row
 from registry.replay.boxes import BoxOrder, box_text
 from registry.replay.fields import (
@@ -22,12 +22,13 @@ from registry.replay.fields import (
     converted,
     did_you_mean,
     rename,
-    strip_markers,
+    spellings,
     tagged,
     text,
     wanted_columns,
     with_choices,
 )
+from registry.replay.markers import place
 from registry.replay.pictures import load_images
 from registry.replay.rows import Chained, Exploded, NamedTable, Row, Sampled, Table
 
@@ -41,12 +42,13 @@ PROBES = 16
 class TableSource(ReplaySource):
     """A source over finite tables; each row is an example.
 
-    Common to all: ``<image>`` markers around a question go; choices are listed under it, lettered, unless it lists them
-    already; the reference is what stands in the ``<answer>`` tag of an answer, the letter for the number of a choice,
-    or the first of a list of spellings (all are in ``metadata['answers']``).
+    Common to all: ``<image>`` markers within a question stay, those before it go (`registry.replay.markers`); choices are
+    listed under it, lettered, unless it lists them already; the reference is what stands in the ``<answer>`` tag of an
+    answer, the letter for the number of a choice, or the first of a list of spellings (all are in
+    ``metadata['answers']``). A row whose picture is null is asked in text alone.
 
-    A missing picture, an empty answer, a box outside its frame and the like make a row a `MalformedExample`, which is
-    skipped and counted; if none of the first rows can be used, the source is refused.
+    A picture that is not there, an empty answer, a box outside its frame and the like make a row a `MalformedExample`,
+    which is skipped and counted; if none of the first rows can be used, the source is refused.
 
     Args:
         columns: field -> column, for the fields question, answer, image, choices, target, id and ``metadata.anything``;
@@ -189,27 +191,31 @@ class TableSource(ReplaySource):
 
     def _build(self, row: Row, fields: Mapping[str, Any]) -> Example:
         images: tuple[Image, ...] = ()
-        file_size = None
+        sizes: tuple[Size, ...] = ()
         if "image" in fields:
             folder = row.folder if self._image_root is None else self._image_root
-            images, file_size = load_images(fields["image"], folder, self.max_image_side)
+            images, sizes = load_images(fields["image"], folder, self.max_image_side)
         choices = choices_of(fields.get("choices"))
+        question, order = place(with_choices(_question(fields, images), choices), range(len(images)))
+        file_size = sizes[order[0]] if order else None
         metadata = {
             field.removeprefix(METADATA): value for field, value in fields.items() if field.startswith(METADATA)
         }
         answer = fields.get("answer")
         if self.box_frame is None:
             reference = answer_text(answer, choices)
-            if isinstance(answer, list | tuple):
-                metadata.setdefault("answers", tuple(answer))
+            if answers := spellings(answer):
+                metadata.setdefault("answers", answers)
+        elif "image" in fields and not images:
+            raise MalformedExample("a box, but no picture that it could lie in")
         else:
             boxed = tagged(answer) if isinstance(answer, str) else answer
             reference = box_text(boxed, self.box_order, self.box_frame, file_size)
         return Example(
             id=f"{row.table}/{text(fields.get('id', row.key), 'id')}{row.part}",
-            question=with_choices(_question(fields), choices),
+            question=text(question, "question"),
             answer=reference,
-            images=images,
+            images=tuple(images[index] for index in order),
             target=None if fields.get("target") is None else text(fields["target"], "target"),
             choices=choices,
             box_frame=self.box_frame,
@@ -231,7 +237,7 @@ class TableSource(ReplaySource):
             raise ValueError(f"{self.title}: {parameter} must be a whole number, at least 1, not {value!r}")
 
 
-def _question(fields: Mapping[str, Any]) -> str:
-    if "question" not in fields and "image" in fields:
+def _question(fields: Mapping[str, Any], images: Sequence[Image]) -> str:
+    if "question" not in fields and images:
         return ""  # the question is in the picture (MMMU-Pro vision)
-    return text(strip_markers(text(fields.get("question"), "question")), "question")
+    return text(fields.get("question"), "question")
