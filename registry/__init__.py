@@ -38,6 +38,7 @@ replay_sources = Registry(
         "registry.replay.counting",
         "registry.replay.grounding",
         "registry.replay.hub_dataset",
+        "registry.replay.hub_stream",
         "registry.replay.files",
         "registry.replay.reading",
         "registry.replay.reasoning_gym",

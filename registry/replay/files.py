@@ -74,7 +74,7 @@ class Jsonl(FileSource):
 
     Args:
         path: a file, a glob pattern, or a list of them.
-        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table.TableSource`.
+        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table`.
     """
 
     name: ClassVar[str] = "jsonl"
@@ -95,7 +95,7 @@ class Parquet(FileSource):
 
     Args:
         path: a file, a glob pattern, or a list of them.
-        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table.TableSource`.
+        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table`.
     """
 
     name: ClassVar[str] = "parquet"

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from registry.replay.files import Jsonl, Parquet
-from registry.replay.testing import check_replay_source
+from registry.testing import check_replay_source
 
 
 @pytest.fixture(autouse=True)
