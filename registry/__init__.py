@@ -40,8 +40,10 @@ replay_sources = Registry(
         "registry.replay.hub_dataset",
         "registry.replay.hub_stream",
         "registry.replay.files",
+        "registry.replay.image_folder",
         "registry.replay.reading",
         "registry.replay.reasoning_gym",
+        "registry.replay.webdataset",
     ],
 )
 reweighting_policies = Registry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -77,7 +78,7 @@ class HubStream(RowSource):
         if self._opened is None:
             stream = Stream(self._open(), self.window, self.seed if self.shuffle else None)
             if self._restored is None:
-                self.probe(lambda position=position: self._row(stream, position) for position in range(PROBES))
+                self.probe(functools.partial(self._row, stream, position) for position in range(PROBES))
             else:
                 stream.load_state_dict(self._restored)
             self._opened = stream
@@ -125,7 +126,7 @@ def _fetched(value: Any) -> Any:
     path = value.get("path") if isinstance(value, dict) and value.get("bytes", "") is None else None
     if not isinstance(path, str) or "://" not in path:
         return value
-    import fsspec
+    import fsspec  # type: ignore[import-untyped]
 
     with fsspec.open(path, "rb") as stream:
         return {**value, "bytes": stream.read()}

@@ -32,7 +32,9 @@ class Stream:
         self._size = window
         self._seed = seed
         self._end: int | None = None  # rows of the stream
-        self._rows: list[dict[str, Any]]
+        self._rows: list[dict[str, Any]] = []  # the window in memory
+        self._start: dict[str, Any] | None = None  # the state of the data set before it; None: untouched
+        self._next: dict[str, Any] | None = None  # and before the one after it
         self._start_over()
 
     def row(self, position: int) -> tuple[int, dict[str, Any]]:
@@ -78,9 +80,7 @@ class Stream:
 
     def _start_over(self) -> None:
         self._iterator = self._iterate(None)
-        self._number, self._rows = -1, []  # the window in memory: none
-        self._start: dict[str, Any] | None = None  # the state of the data set before it, None: untouched
-        self._next: dict[str, Any] | None = None  # and before the one after it
+        self._number, self._rows, self._start, self._next = -1, [], None, None
 
     def _read_on(self) -> None:
         rows = list(itertools.islice(self._iterator, self._size))
