@@ -34,6 +34,7 @@ replay_sources = Registry(
     "replay",
     [
         "registry.replay.arithmetic",
+        "registry.replay.concatenate",
         "registry.replay.coreset",
         "registry.replay.counting",
         "registry.replay.grounding",
@@ -41,8 +42,11 @@ replay_sources = Registry(
         "registry.replay.hub_stream",
         "registry.replay.files",
         "registry.replay.image_folder",
+        "registry.replay.limit",
         "registry.replay.reading",
         "registry.replay.reasoning_gym",
+        "registry.replay.selection",
+        "registry.replay.shuffle_buffer",
         "registry.replay.webdataset",
     ],
 )
