@@ -54,13 +54,20 @@ replay_sources = Registry(
     "replay",
     [
         "registry.replay.arithmetic",
+        "registry.replay.concatenate",
         "registry.replay.coreset",
         "registry.replay.counting",
         "registry.replay.grounding",
         "registry.replay.hub_dataset",
+        "registry.replay.hub_stream",
         "registry.replay.files",
+        "registry.replay.image_folder",
+        "registry.replay.limit",
         "registry.replay.reading",
         "registry.replay.reasoning_gym",
+        "registry.replay.selection",
+        "registry.replay.shuffle_buffer",
+        "registry.replay.webdataset",
     ],
 )
 reweighting_policies = Registry(

@@ -10,7 +10,7 @@ from PIL import Image
 from registry import replay_sources
 from registry.example import MalformedExample
 from registry.replay.hub_dataset import HubDataset
-from registry.replay.testing import check_replay_source
+from registry.testing import check_replay_source
 
 TEXTS = datasets.List(datasets.Value("string"))
 
