@@ -11,12 +11,13 @@ from registry.answer_places import AnswerPlaces, write_answer
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-BoxFrame = Literal["file", "processed", "fraction"]
+BoxFrame = Literal["file", "processed", "fraction", "thousandths"]
 """The frame in which a box [x1, y1, x2, y2] is written:
 
-file       pixels of the image file as published (RefCOCO, LISA test)
-processed  pixels of the image after the processor resized it (what Qwen2.5-VL writes)
-fraction   fractions of width and height, 0 to 1
+file         pixels of the image file as published (RefCOCO, LISA test)
+processed    pixels of the image after the processor resized it (what Qwen2.5-VL writes)
+fraction     fractions of width and height, 0 to 1
+thousandths  thousandths of width and height, 0 to 1000 (what Qwen2-VL and Qwen3-VL write)
 """
 
 Size = tuple[int, int]

@@ -46,7 +46,7 @@ class ReplaySource(ABC):
 
     @property
     def origins(self) -> Sequence[str]:
-        """The tables that it reads, files by their absolute path; none where it invents its examples."""
+        """The tables that it reads, files by their whole path; none where it invents its examples."""
         return ()
 
     @property

@@ -31,6 +31,8 @@ class ThinkingFormat(Verifier):
         strict: each of the four tags, the box or the marker exactly once.
     """
 
+    quick = True
+
     def __init__(self, strict: bool = True) -> None:
         self.strict = strict
 

@@ -13,10 +13,13 @@ from recap.evaluation.held_out import overlap, probe, shared_tables
 from recap.evaluation.identity import cluster_of, digest_of
 from registry.example import Example
 from registry.replay.arithmetic import Arithmetic
+from registry.replay.concatenate import Concatenate
 from registry.replay.coreset import Coreset
 from registry.replay.files import Jsonl
 from registry.replay.grounding import Grounding
 from registry.replay.hub_dataset import HubDataset
+from registry.replay.hub_stream import HubStream
+from registry.replay.limit import Limit
 
 
 def judge(completion: str, example: Example) -> float:
@@ -91,7 +94,9 @@ def test_tables(tmp_path: Path) -> None:
     found = overlap([domain(train)], probe([capability(other)]))  # ids are alike, and mean nothing
     assert len(found) == 1
     assert "of its first 4, 1 have the same question and pictures" in found[0]
-    assert "rows.jsonl" in shared_tables([domain(train)], [capability(train)])[0]
+    assert shared_tables([domain(train)], [capability(same)]) == [
+        f"train trains on the table that test is measured on: {tmp_path.resolve() / 'a' / 'rows.jsonl'}"
+    ]
     assert "of its first 4, 4 have the same question" in overlap([domain(train)], probe([capability(train)]))[0]
 
 
@@ -110,6 +115,14 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert probe([capability(hub)]) == []
     assert overlap([domain(hub)], probe([capability(Arithmetic())])) == []
     assert "owner/name test" in shared_tables([domain(hub)], [capability(Coreset(hub, size=3))])[0]
+
+
+def test_sources_around_sources_have_their_tables(tmp_path: Path) -> None:
+    inner = table(tmp_path / "rows.jsonl", ["one?", "two?"])
+    both = Concatenate([Limit(inner, size=1), Arithmetic()])
+    assert list(both.origins) == list(inner.origins)
+    assert both.is_open
+    assert not Concatenate([Limit(inner, size=1), HubStream("owner/name")]).is_open
 
 
 def test_files_that_are_not_there_are_said_elsewhere(tmp_path: Path) -> None:
