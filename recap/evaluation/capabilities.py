@@ -15,6 +15,7 @@ from recap.data.domains import scope_name
 from recap.data.names import check_name
 from recap.data.prompts import Prompt, ask, check_template
 from recap.rewards.requests import ScoreRequest
+from recap.rewards.verification import score_request
 from recap.rewards.workers import RewardWorkers
 from recap.sampling.generators import Generator
 from recap.sampling.rollout import roll_out
@@ -127,10 +128,7 @@ def _evaluate_one(
                 device=accelerator.device,
                 generator=generator,
             )
-        asked = [
-            ScoreRequest(capability.verifier, completion, prompt.example)
-            for completion, prompt in zip(rollout.completions, rollout.prompts, strict=True)
-        ]
+        asked = [score_request(capability.verifier, rollout, row) for row in range(len(rollout.completions))]
         rewards += workers.score(asked).rewards
         requests += [request._replace(example=request.example.without_images()) for request in asked]
     scores = [score for score in rewards if score is not None]

@@ -91,7 +91,7 @@ class _Unknown(Sequence[Sequence[int]]):
     """The ids of completions where only their text is known: whoever asks is told so."""
 
     def __len__(self) -> int:
-        raise ValueError("the function asks for completion_ids, which are known in training alone")
+        raise ValueError("the function asks for completion_ids, which are not known here")
 
     def __getitem__(self, index: Any) -> Any:
         return len(self)

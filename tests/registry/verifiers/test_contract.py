@@ -43,7 +43,8 @@ QUICK = sorted(name for name in CASES if not CASES[name].missing and is_quick(CA
 
 
 def test_all_of_them_are_here() -> None:
-    assert sorted(CASES) == verifiers.names()
+    ours = [entry.name for entry in verifiers.entries() if entry.original.__module__.startswith("registry.verifiers.")]
+    assert sorted(CASES) == ours
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

@@ -75,7 +75,7 @@ def test_trl_columns_are_those_of_the_row_and_the_reference() -> None:
 def test_trl_token_ids() -> None:
     judge = trl("token_counts")
     assert judge.judge_group(["a", "b"], EXAMPLE, [(1, 2), (3,)]) == [0.2, 0.1]
-    with pytest.raises(ValueError, match="completion_ids, which are known in training alone"):
+    with pytest.raises(ValueError, match="completion_ids, which are not known here"):
         judge("a", EXAMPLE)
 
 
