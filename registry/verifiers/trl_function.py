@@ -63,6 +63,9 @@ class TRLFunction(GroupVerifier):
         self.conversational = conversational
         self.answer_as = answer_as
 
+    def prepare(self) -> None:
+        load_function(self.function)
+
     def judge_group(
         self, completions: Sequence[str], example: Example, token_ids: Sequence[Sequence[int]] | None = None
     ) -> list[float | None]:

@@ -42,6 +42,9 @@ class VerlFunction(Verifier):
         self.scale = check_scale(scale, f"{NAME}.scale")
         self.data_source = data_source
 
+    def prepare(self) -> None:
+        load_function(self.function)
+
     def __call__(self, completion: str, example: Example) -> float | None:
         row = example.metadata
         judged_by = row.get("reward_model")

@@ -17,6 +17,8 @@ from registry.replay.base import ReplaySource
 class EveryOther:
     """1, 0, 1, 0, ... by the example's place."""
 
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float:
         return float(int(example.id.split("/")[-1]) % 2 == 0)
 

@@ -223,6 +223,15 @@ def test_nothing_of_the_users_runs_before_it_is_needed(tmp_path: Path) -> None:
         judge("a", EXAMPLE)
 
 
+def test_what_a_file_takes_to_load_is_not_under_the_time_limit(tmp_path: Path, workers: RewardWorkers) -> None:
+    file = tmp_path / "heavy.py"
+    file.write_text("import time\ntime.sleep(4)\ndef f(completions, **_): return [0.5] * len(completions)\n")
+    scored(workers, trl("lengths"), "a")  # there are workers that do not know the file
+    result = scored(workers, TRLFunction(f"{file}:f"), "a", "b")
+    assert workers.timeout_s < 4
+    assert (result.rewards, result.timeouts) == ([0.5, 0.5], {})
+
+
 def test_a_file_may_import_its_neighbours(tmp_path: Path, workers: RewardWorkers) -> None:
     (tmp_path / "neighbour_of_rewards.py").write_text("REWARD = 0.75\n")
     file = tmp_path / "mine.py"
