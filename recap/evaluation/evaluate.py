@@ -15,6 +15,7 @@ from recap.evaluation.capabilities import Capability
 from recap.evaluation.identity import cluster_of, digest_of
 from recap.evaluation.outcomes import Outcome, Outcomes
 from recap.rewards.requests import ScoreRequest
+from recap.rewards.verification import score_request
 from recap.rewards.workers import PendingScores, RewardWorkers
 from recap.sampling.generators import Generator
 from recap.sampling.rollout import Rollout, roll_out
@@ -186,5 +187,6 @@ def _read(
                 )
             )
             readings = (example, example if formatted else everywhere)
-            requests += [ScoreRequest(verifier, completion, reading) for reading in readings]
+            asking = score_request(verifier, rollout, row)
+            requests += [asking._replace(example=reading) for reading in readings]
     return answers, requests

@@ -20,7 +20,7 @@ import gin
 from pebble import ProcessExpired, ProcessPool
 
 from recap.rewards.requests import Fault, ScoreRequest, ScoreResult, verifier_name
-from recap.rewards.tasks import Plan, Task, plan
+from recap.rewards.tasks import Plan, Task, packed_judge, plan
 from recap.rewards.worker import Outcome, judge_packed, start_worker
 from registry.verifiers.base import Judge
 
@@ -109,6 +109,7 @@ class RewardWorkers:
         self.memory_gb = memory_gb
         self._pool: ProcessPool | None = None
         self._records: dict[int, _Record] = {}  # by id of the verifier
+        self._known: dict[int, tuple[Judge, bytes | None]] = {}  # by id; packed where workers have to load it first
         self._warned: set[tuple[str, str]] = set()
 
     def __enter__(self) -> RewardWorkers:
@@ -139,6 +140,7 @@ class RewardWorkers:
         """Sets the workers to the requests; the caller does something else until it asks for the `result`."""
         requests = list(requests)
         planned = plan(requests)
+        self._make_known(planned.judges)
         return PendingScores(self, requests, planned, self._schedule(planned.tasks))
 
     def finish(self, pending: PendingScores) -> ScoreResult:
@@ -155,6 +157,13 @@ class RewardWorkers:
             self._check(outcomes[key], request)
         return result
 
+    def _make_known(self, judges: Sequence[Judge]) -> None:
+        """Workers that know none of these give way to some that loaded them before their time is taken."""
+        new = {id(judge): (judge, packed_judge(judge)) for judge in judges if id(judge) not in self._known}
+        self._known.update(new)
+        if any(packed is not None for _, packed in new.values()):
+            self.close()
+
     def _schedule(self, tasks: Sequence[Task]) -> _Work | None:
         """Sends tasks to the pool; None where the pool as a whole is lost."""
         if not tasks:
@@ -162,9 +171,8 @@ class RewardWorkers:
         try:
             pool = self._started_pool()
             limit = self.timeout_s
-            return _Work(
-                pool, [pool.schedule(judge_packed, args=(task.packed, limit), timeout=limit) for task in tasks]
-            )
+            futures = [pool.schedule(judge_packed, args=(task.packed, limit), timeout=limit) for task in tasks]
+            return _Work(pool, futures)
         except RuntimeError:
             self.close()
             return None
@@ -218,7 +226,7 @@ class RewardWorkers:
                 max_workers=self.workers,
                 context=context,
                 initializer=start_worker,
-                initargs=(plugins, self.memory_gb),
+                initargs=(plugins, self.memory_gb, [packed for _, packed in self._known.values() if packed]),
             )
         return self._pool
 

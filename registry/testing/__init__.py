@@ -12,5 +12,6 @@ In the test of a plugin:
 
 from registry.testing.replay import check_replay_source
 from registry.testing.reweighting import assert_weights_valid, check_reweighting_policy
+from registry.testing.verifiers import check_verifier
 
-__all__ = ["assert_weights_valid", "check_replay_source", "check_reweighting_policy"]
+__all__ = ["assert_weights_valid", "check_replay_source", "check_reweighting_policy", "check_verifier"]

@@ -48,6 +48,9 @@ class Verifier(ABC):
             example: comes without its images, unless the verifier is quick.
         """
 
+    def prepare(self) -> None:
+        """Loads what judging takes a while to load, in the process that is going to judge, before its time is taken."""
+
     def shortcut(self, completion: str, example: Example) -> float | Undecided | None:
         """Decides the cheap and safe cases in the calling process; must agree with `__call__` where it decides."""
         return UNDECIDED

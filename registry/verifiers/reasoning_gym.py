@@ -51,6 +51,11 @@ class ReasoningGymScore(Verifier):
     def __init__(self) -> None:
         self._tasks: dict[tuple[str, str], Any] = {}
 
+    def prepare(self) -> None:
+        from registry.replay.reasoning_gym import make_task
+
+        make_task("leg_counting", {})  # imports the package
+
     def __call__(self, completion: str, example: Example) -> float | None:
         decided = self.shortcut(completion, example)
         if decided is not UNDECIDED:

@@ -94,6 +94,14 @@ def loops(completion: str, example: Example, patience: float = 0.25) -> float:
     return patience
 
 
+@verifiers.register("hostile_quick")
+def quick_one(completion: str, example: Example, reward: float = 0.25) -> float:
+    return reward
+
+
+quick_one.quick = True  # type: ignore[attr-defined]
+
+
 @verifiers.register("hostile_out_of_range")
 class OutOfRange(Verifier):
     """Knows what to do about its rewards."""
