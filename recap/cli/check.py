@@ -35,6 +35,7 @@ def check(
     """Validates an experiment in seconds, without loading a model, and shows what it would do and the memory it would take."""
     from recap.experiment.describe import experiment_table, memory_lines, summary
     from recap.experiment.layout import Layout, check_layout, layout_of_file, notes
+    from recap.experiment.reference_check import reference_notes
 
     try:
         config = load(file, bind, plugin, allow_unused)
@@ -53,5 +54,7 @@ def check(
         console.print(line, highlight=False, markup=False)
     unused = [*config.doubts, *map(str, config.unused)] if full else config.notes
     absent = [f"not on this machine: {text}" for text in missing]
-    print_notes([*unused, *absent, *notes(config.experiment, layout or Layout())], console)
+    print_notes(
+        [*unused, *absent, *reference_notes(config.experiment), *notes(config.experiment, layout or Layout())], console
+    )
     console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""), highlight=False)

@@ -20,6 +20,10 @@ class Wrapper(ReplaySource):
         super().__init__(seed)
         self.sources = tuple(sources)
 
+    @property
+    def at_hand(self) -> bool:
+        return all(source.at_hand for source in self.sources)
+
     def check(self) -> None:
         for source in self.sources:
             source.check()

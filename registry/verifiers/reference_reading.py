@@ -1,4 +1,4 @@
-"""How `accuracy` reads a reference: what of it has to be met, what else is as right, and which no answer could meet."""
+"""How `accuracy` reads a reference: what of it has to be met, and what else is as right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from functools import lru_cache
 
 from registry.example import Example
-from registry.verifiers.matching import is_lone_letter, option_of_reference
 from registry.verifiers.spelling import core
 
 _MARKER = re.compile(r"####")
@@ -36,18 +35,3 @@ def accepted_answers(example: Example) -> list[str]:
     others = example.metadata.get("answers", ())
     others = others if isinstance(others, list | tuple) else ()
     return list(dict.fromkeys([example.answer, *(text for text in others if isinstance(text, str) and text.strip())]))
-
-
-def reference_fault(answer: str, choices: tuple[str, ...]) -> str | None:
-    """Why no answer could meet a reference; None where one can.
-
-    >>> reference_fault("E", ("cat", "dog")), reference_fault("B", ("cat", "dog")), reference_fault(" ", ())
-    ("answer 'E' is none of 2 choices: A, B", None, 'the answer is empty')
-    """
-    if not answer.strip():
-        return "the answer is empty"
-    lone = is_lone_letter(answer) or re.fullmatch(r"\d+(?:\.0+)?", answer.strip())
-    if choices and lone and option_of_reference(answer, choices) is None:
-        letters = ", ".join(chr(ord("A") + i) for i in range(len(choices)))
-        return f"answer {answer!r} is none of {len(choices)} choices: {letters}"
-    return None
