@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import json
+import re
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -145,3 +146,14 @@ def test_a_sentence_with_several_answers_has_none() -> None:
     for answer in ("3 or 5", "3, 5", r"\boxed{3} \boxed{5}", "It is 3. It is 5.", "A: 3, B: 5", "3 5", r"$3$ or $5$"):
         assert judged("5", answer) == 0
         assert judged("3", answer) == 0
+
+
+def test_the_page_on_rewards_says_what_is_so() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    table = page.split("| reference | right | wrong |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) > 8
+    for line in table:
+        reference, right, wrong = (re.findall(r"`([^`]+)`", cell) for cell in line.strip("| ").split(" | "))
+        for answers, reward in ((right, 1), (wrong, 0)):
+            for answer in answers:
+                assert judged(reference[0], answer, tuple(reference[1:])) == reward, (reference, answer)
