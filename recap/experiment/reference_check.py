@@ -61,7 +61,7 @@ def _first_rows(source: ReplaySource, ask_the_network: bool) -> list[Example]:
     if not (source.at_hand or loads_anyway):
         return []
     examples = []
-    for position in range(min(ROWS, source.length or ROWS) if source.at_hand else ROWS):
+    for position in range(_rows_of(source)):
         try:
             examples.append(source.example(position))
         except MalformedExample:
@@ -69,6 +69,13 @@ def _first_rows(source: ReplaySource, ask_the_network: bool) -> list[Example]:
         except Exception:  # no data here: `Experiment.check` or the first step says what is wrong
             return examples
     return examples
+
+
+def _rows_of(source: ReplaySource) -> int:
+    try:
+        return min(ROWS, source.length or ROWS)
+    except Exception:  # as above: a folder that is not on this machine
+        return 0
 
 
 def _unpaid(where: str, judge: Judge, examples: Sequence[Example]) -> Iterator[str]:
