@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from recap.cli.application import app
 from recap.cli.common import AllowUnusedOption, BindingOption, PluginOption, fail, load, print_notes
+
+if TYPE_CHECKING:
+    from recap.experiment.config import LoadedConfig
 
 
 @app.command(
@@ -53,7 +56,7 @@ def train(
         fail(error)
     if missing:
         fail(ValueError("\n".join(missing)))
-    print_notes(config.notes, Console(stderr=True, soft_wrap=True))
+    print_notes(_notes(config), Console(stderr=True, soft_wrap=True))
     from recap.runs.run import Run, TrainingStopped
 
     name = run_name(config.experiment, file)
@@ -72,3 +75,9 @@ def train(
         raise typer.Exit(130) from None
     except (ValueError, TrainingStopped) as error:
         fail(error)
+
+
+def _notes(config: LoadedConfig) -> list[str]:
+    from recap.experiment.reference_check import reference_notes
+
+    return [*config.notes, *reference_notes(config.experiment, ask_the_network=True)]

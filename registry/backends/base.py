@@ -42,6 +42,10 @@ class Backend(ABC):
         """
         return None
 
+    def tokenizer(self) -> Any:
+        """The model's tokenizer; None where it is not on this machine. `recap check` finds with it what cannot be written."""
+        return None
+
     def check(self) -> None:
         """Raises ValueError for what can be found wrong without loading the weights, e.g. a missing directory."""
 

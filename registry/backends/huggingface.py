@@ -82,6 +82,17 @@ class HuggingFace(Backend):
             known = CONFIGS / f"{path.name}.json"
             return AutoConfig.for_model(**json.loads(known.read_text())) if known.is_file() else None
 
+    def tokenizer(self) -> Any:
+        """From the directory, or what the Hub has left in the local cache."""
+        from transformers import AutoTokenizer
+
+        path = Path(self.path).expanduser()
+        try:
+            where = str(path) if path.is_dir() else self.path
+            return AutoTokenizer.from_pretrained(where, revision=self.revision, local_files_only=True)
+        except Exception:  # not here, or one that only its own processor can open
+            return None
+
     def load(self) -> LoadedModel:
         import transformers
 

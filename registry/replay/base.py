@@ -63,6 +63,11 @@ class ReplaySource(ABC):
             ValueError: the source itself cannot be used (no such file, no such column); the message names the near match.
         """
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether examples can be had without asking the network or building a cache."""
+        return True
+
     def check(self) -> None:
         """Finds what is wrong without loading everything.
 

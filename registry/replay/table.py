@@ -31,6 +31,7 @@ from registry.replay.fields import (
 )
 from registry.replay.markers import place
 from registry.replay.pictures import load_images
+from registry.replay.reference_fault import check_option
 from registry.replay.rows import Chained, Exploded, NamedTable, Row, Sampled, Table
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class RowSource(ReplaySource):
         }
         answer = fields.get("answer")
         if self.box_frame is None:
-            reference = answer_text(answer, choices)
+            reference = check_option(answer_text(answer, choices), choices)
             if answers := spellings(answer):
                 metadata.setdefault("answers", answers)
         elif "image" in fields and not images:
