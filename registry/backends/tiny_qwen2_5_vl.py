@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry import model_backends
-from registry.backends.base import Backend, LoadedModel
+from registry.backends.base import Backend, LoadedModel, weights_in
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, Qwen2_5_VLForConditionalGeneration
@@ -55,6 +55,10 @@ class TinyQwen2_5_VL(Backend):
         return AutoConfig.from_pretrained(
             str(self._directory() or SHIPPED_WEIGHTS)
         )  # fresh weights: of the same shapes
+
+    def weights_files(self) -> list[Path]:
+        directory = self._directory()
+        return [] if directory is None else weights_in(directory)
 
     def load(self) -> LoadedModel:
         from registry.backends.tiny_processor import TinyProcessor

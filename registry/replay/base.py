@@ -53,6 +53,10 @@ class ReplaySource(ABC):
             ValueError: the source itself cannot be used (no such file, no such column); the message names the near match.
         """
 
+    def at_hand(self) -> bool:
+        """Whether length and examples can be had at once: without a download, a copy or a look at every row."""
+        return True
+
     def check(self) -> None:
         """Finds what is wrong without loading everything.
 

@@ -52,6 +52,9 @@ class HubDataset(TableSource):
                 f"{self.title}: {self.dataset!r} is neither a folder that exists nor an id such as owner/name"
             )
 
+    def at_hand(self) -> bool:
+        return self._saved
+
     def check_tables(self) -> None:
         """Opens what is saved on disk. Never asks the Hub, nor builds what `load_dataset` would have to build first."""
         if self._saved:

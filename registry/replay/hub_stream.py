@@ -60,6 +60,9 @@ class HubStream(RowSource):
         """Not known before the end was met."""
         return
 
+    def at_hand(self) -> bool:
+        return self._folder is not None
+
     def example(self, position: int) -> Example:
         return self.build(self._row(self._stream(), position))
 

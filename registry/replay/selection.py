@@ -41,6 +41,9 @@ class Selection(Wrapper):
     def keeps(self, example: Example) -> bool:
         """Whether the next example of the source is let through; asked once for each, in order."""
 
+    def at_hand(self) -> bool:
+        return False
+
     @property
     def first_epoch(self) -> bool:
         """Whether the example that is looked at is of the first epoch of the source, or of one without end."""

@@ -24,6 +24,9 @@ class Wrapper(ReplaySource):
         for source in self.sources:
             source.check()
 
+    def at_hand(self) -> bool:
+        return all(source.at_hand() for source in self.sources)
+
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"sources": [source.state_dict() for source in self.sources]}
 
