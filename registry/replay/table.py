@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 from registry.example import BoxFrame, Example, MalformedExample, Size
 from registry.replay.base import MissingData, ReplaySource, shuffled_row
 from registry.replay.boxes import BoxOrder, box_text, boxes_text
+from registry.replay.converters import Converter
 from registry.replay.fields import (
     METADATA,
     Columns,
-    Converter,
     answer_text,
     check_columns,
     choices_of,
@@ -53,9 +53,12 @@ class RowSource(ReplaySource):
 
     Args:
         columns: field -> column, for the fields question, answer, image, choices, target, id and ``metadata.anything``;
-            a list of columns stands for the list of their values. Left out: columns bear the names of the fields.
+            a list of columns stands for the list of their values (a question's are lines of it). Left out: columns bear the
+            names of the fields.
         convert: what is particular to the data set: 'plain', 'choice_index' (the answer is ``'2'`` for C),
-            'conversations' (LLaVA, VLM-R1; reads the field conversations), or a function fields -> fields.
+            'conversations' (LLaVA, VLM-R1; reads the field conversations), 'worked_solution' (the answer ends with
+            ``#### 42``, or has it in a box), 'verl' (reads the fields prompt and reward_model), or a function
+            fields -> fields.
         box_frame: the answer is a box, in this frame: 'file', 'processed', 'fraction' or 'thousandths'.
         box_order: 'xyxy', or 'xywh' for a corner with width and height.
         several_boxes: the answer is a list of boxes (`@verifiers.boxes()`), not one.
@@ -262,4 +265,7 @@ class TableSource(RowSource):
 def _question(fields: Mapping[str, Any], images: Sequence[Image]) -> str:
     if "question" not in fields and images:
         return ""  # the question is in the picture (MMMU-Pro vision)
-    return text(fields.get("question"), "question")
+    question = fields.get("question")
+    if isinstance(question, list):  # of several columns: a hint, then the question
+        question = "\n".join(text(part, "question") for part in question)
+    return text(question, "question")

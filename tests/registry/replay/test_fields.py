@@ -84,22 +84,6 @@ def test_columns_that_stand_together():
     }
 
 
-def test_reasoning_before_the_answer_is_the_target():
-    reply = "<think>1 + 1</think><answer>2</answer>"
-    turns = [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": reply}]
-    assert fields.conversations({"conversations": turns})["target"] == reply
-    turns[1]["value"] = "<answer>2</answer>"
-    assert "target" not in fields.conversations({"conversations": turns})
-
-
-@pytest.mark.parametrize(
-    "turns", [None, [], "text", [{"from": "human", "value": "?"}], [{"from": "gpt", "value": "!"}] * 2, ["a", "b"]]
-)
-def test_conversations_refused(turns):
-    with pytest.raises(MalformedExample, match="conversations"):
-        fields.conversations({"conversations": turns})
-
-
 @pytest.mark.parametrize(
     ("columns", "convert", "complaint"),
     [
