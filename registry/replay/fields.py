@@ -87,7 +87,10 @@ def rename(values: Mapping[str, Any], columns: Columns | None) -> dict[str, Any]
     """The fields of a row; without `columns` every column is a field under its own name."""
     if columns is None:
         return dict(values)
-    return {field: _gather(values, names) for field, names in columns.items()}
+    fields = {field: _gather(values, names) for field, names in columns.items()}
+    if not isinstance(columns.get("question", ""), str):  # of several columns: a hint, then the question
+        fields["question"] = "\n".join(text(part, "question") for part in fields["question"]) or None
+    return fields
 
 
 def _gather(values: Mapping[str, Any], names: str | Sequence[str]) -> Any:

@@ -265,7 +265,4 @@ class TableSource(RowSource):
 def _question(fields: Mapping[str, Any], images: Sequence[Image]) -> str:
     if "question" not in fields and images:
         return ""  # the question is in the picture (MMMU-Pro vision)
-    question = fields.get("question")
-    if isinstance(question, list):  # of several columns: a hint, then the question
-        question = "\n".join(text(part, "question") for part in question)
-    return text(question, "question")
+    return text(fields.get("question"), "question")

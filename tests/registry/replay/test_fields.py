@@ -76,6 +76,13 @@ def test_choices_that_are_only_mentioned():
     assert fields.with_choices(question, ("newt", "bat")) == question + "\nA. newt\nB. bat"
 
 
+def test_a_question_of_several_columns():
+    columns = {"question": ["hint", "question"]}
+    assert fields.rename({"hint": "It mews.", "question": "Which?"}, columns) == {"question": "It mews.\nWhich?"}
+    assert fields.rename({"hint": "nan", "question": "Which?"}, columns) == {"question": "Which?"}
+    assert fields.rename({"hint": None, "question": None}, columns) == {"question": None}
+
+
 def test_columns_that_stand_together():
     row = {"A": "x", "B": "y", "C": "nan", "D": None, "hint": "nan"}
     assert fields.rename(row, {"choices": ["A", "B", "C", "D"], "question": "hint"}) == {
