@@ -69,6 +69,7 @@ replay_sources = Registry(
         "registry.replay.reading",
         "registry.replay.reasoning_gym",
         "registry.replay.selection",
+        "registry.replay.self_replay",
         "registry.replay.shuffle_buffer",
         "registry.replay.webdataset",
     ],

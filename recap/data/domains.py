@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gin
 import torch
@@ -31,6 +31,9 @@ def scope_name(kind: str) -> str:
     return str(scopes[-1])
 
 
+AtEnd = Literal["repeat", "drop_out", "end_run"]
+
+
 @gin.configurable("Domain", module="recap")
 @dataclass(frozen=True, kw_only=True)
 class Domain:
@@ -45,6 +48,8 @@ class Domain:
             that are tried in order; all verifiers read it there.
         target: what is imitated, around ``{answer}``, of an example that has no target of its own; None: the answer in its
             place, such as ``<answer>{answer}</answer>``. Replayed chat text is imitated as it is with '{answer}'.
+        at_end: when all of a source with a length was drawn once: 'repeat' it, 'drop_out' and leave the steps to the other
+            domains, or 'end_run' before its time. The run also ends where those that are left cannot fill a step.
         name: the gin scope, unless given.
 
     Raises:
@@ -57,6 +62,7 @@ class Domain:
     prompt: str = "{question}"
     answer: AnswerPlaces = "tags"
     target: str | None = None
+    at_end: AtEnd = "repeat"
     name: str = field(default_factory=lambda: scope_name("Domain"))
 
     def __post_init__(self) -> None:
@@ -78,6 +84,10 @@ class Domain:
                     " write @verifiers.name()"
                 )
         check_template(self.prompt, f"{self.name}/Domain.prompt")
+        if self.at_end not in get_args(AtEnd):
+            raise ValueError(
+                f"{self.name}/Domain.at_end must be one of {', '.join(get_args(AtEnd))}; it is {self.at_end!r}"
+            )
         check_places(self.answer, f"{self.name}/Domain.answer")
         if self.target is not None and "{answer}" not in self.target:
             raise ValueError(

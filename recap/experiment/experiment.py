@@ -12,6 +12,7 @@ import gin
 from annotated_types import Ge
 
 from recap.data.domains import Domain, describe
+from recap.data.endings import at_hand, next_step
 from recap.data.mixtures import Mixture, Uniform
 from recap.data.objectives import Objective, ObjectiveScope, collect_objectives
 from recap.evaluation.capabilities import Capability
@@ -192,6 +193,15 @@ class Experiment:
         loaded.description += f" with {self.adapter} ({trained_share(loaded.model)})"
         return loaded
 
+    def over(self, step: int) -> bool:
+        """Whether all steps were taken, or its sources, where they stand, have none left; alike on every process."""
+        return step >= self.steps or next_step(self.domains, self.mixture, self.prompts_per_step, step) is None
+
+    @property
+    def lengths_at_hand(self) -> bool:
+        """Whether what the mixture asks of the sources can be known without a download."""
+        return not self.mixture.needs_lengths or all(at_hand(domain.source) for domain in self.domains)
+
     def check(self) -> list[str]:
         """Finds what is wrong without loading model or data; returns what is merely not on this machine.
 
@@ -204,7 +214,8 @@ class Experiment:
             self.adapter.check()
         if self.rollout.generator is not None:
             self.rollout.generator.check()
-        self.mixture.allocate(self.domains, self.prompts_per_step, 0)
+        if self.lengths_at_hand:
+            self.mixture.allocate(self.domains, self.prompts_per_step, 0)
         parts: list[Domain | Capability] = [*self.domains, *self.capabilities]
         for part in parts:
             where = f"{part.name}/{type(part).__name__}.source"

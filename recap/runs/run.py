@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from recap.data.endings import early_end
 from recap.evaluation.scores import CapabilityScore
 from recap.experiment.config import Command
 from recap.experiment.describe import settings
@@ -111,7 +112,7 @@ class Run:
                 self._announce(progress)
                 if self._evaluate_if_due(progress):
                     self.save_checkpoint()
-                while trainer.step_number < experiment.steps:
+                while not experiment.over(trainer.step_number):
                     result = trainer.step()
                     self._log(result)
                     progress.update(trainer.step_number, result.metrics, self.tracker.news())
@@ -119,7 +120,7 @@ class Run:
                     self._stop_if_asked(interrupts, progress)
                     if self._evaluate_if_due(progress) or _due(experiment.checkpoints.every, trainer.step_number):
                         self.save_checkpoint()
-                progress.say(*malformed_lines(trainer.domains))
+                progress.say(*early_end(trainer.step_number, experiment.steps), *malformed_lines(trainer.domains))
                 if experiment.checkpoints.save_model:
                     self.save_model()
         except BaseException as error:
@@ -172,7 +173,7 @@ class Run:
         Returns: whether the model, after at least one step, has its best mean score so far.
         """
         experiment, step = self.experiment, self.trainer.step_number
-        if step in self.scores or not (step in (0, experiment.steps) or _due(experiment.evaluate_every, step)):
+        if step in self.scores or not (step == 0 or experiment.over(step) or _due(experiment.evaluate_every, step)):
             return False
         if experiment.capabilities:
             progress.say(*self.evaluations.measure())
@@ -182,7 +183,7 @@ class Run:
         step, tracking = self.trainer.step_number, self.experiment.tracking
         malformed = malformed_metrics(self.trainer.domains, self.accelerator)
         self.tracker.log(step, result.metrics | malformed | self._ways(step))
-        if step == 1 or _due(tracking.rollouts_every, step) or step == self.experiment.steps:
+        if step == 1 or _due(tracking.rollouts_every, step) or self.experiment.over(step):
             rows = rollout_rows(result.batch, self.trainer.domains, self.trainer.objectives, step)
             self.tracker.table(step, rows[: tracking.rollouts_per_table])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.example import Example, Size
@@ -46,8 +47,20 @@ class Backend(ABC):
         """The model's tokenizer; None where it is not on this machine. `recap check` finds with it what cannot be written."""
         return None
 
+    def weights_files(self) -> list[Path]:
+        """The files on this machine that the weights are read from; none where they are fresh, or of the Hub, where an id and
+        a revision say which they are.
+        """
+        return []
+
     def check(self) -> None:
         """Raises ValueError for what can be found wrong without loading the weights, e.g. a missing directory."""
+
+
+def weights_in(directory: Path) -> list[Path]:
+    """The files of weights in a directory of transformers, and its configuration."""
+    endings = (".safetensors", ".bin", ".gguf", "config.json")
+    return sorted(file for file in directory.iterdir() if file.name.endswith(endings))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry import model_backends
-from registry.backends.base import Backend, LoadedModel
+from registry.backends.base import Backend, LoadedModel, weights_in
 from registry.backends.pixels import limit_pixels
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class HuggingFace(Backend):
             return self.dtype
         declared = getattr(self.configuration(), "dtype", None)
         return None if declared is None else str(declared).removeprefix("torch.")
+
+    def weights_files(self) -> list[Path]:
+        directory = Path(self.path).expanduser()
+        return weights_in(directory) if directory.is_dir() else []
 
     def check(self) -> None:
         looks_local = self.path.startswith((".", "/", "~")) or self.path.count("/") > 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry import model_backends
-from registry.backends.base import Backend, LoadedModel
+from registry.backends.base import Backend, LoadedModel, weights_in
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
@@ -60,6 +60,10 @@ class TinyQwen2_5_VL(Backend):
         from registry.backends.tiny_processor import character_tokenizer
 
         return character_tokenizer()
+
+    def weights_files(self) -> list[Path]:
+        directory = self._directory()
+        return [] if directory is None else weights_in(directory)
 
     def load(self) -> LoadedModel:
         from registry.backends.tiny_processor import TinyProcessor

@@ -65,7 +65,7 @@ class ReplaySource(ABC):
 
     @property
     def at_hand(self) -> bool:
-        """Whether examples can be had without asking the network or building a cache."""
+        """Whether length and examples can be had at once: without a download, a copy or a look at every row."""
         return True
 
     def check(self) -> None:

@@ -98,6 +98,10 @@ class Parquet(FileSource):
 
     name: ClassVar[str] = "parquet"
 
+    @property
+    def at_hand(self) -> bool:
+        return False
+
     def check_tables(self) -> None:
         """Reads the names of the columns alone: to open a file is to copy it."""
         import pyarrow.parquet

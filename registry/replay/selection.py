@@ -42,6 +42,10 @@ class Selection(Wrapper):
         """Whether the next example of the source is let through; asked once for each, in order."""
 
     @property
+    def at_hand(self) -> bool:
+        return False
+
+    @property
     def first_epoch(self) -> bool:
         """Whether the example that is looked at is of the first epoch of the source, or of one without end."""
         total = self.source.length

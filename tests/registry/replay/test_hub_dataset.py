@@ -360,10 +360,11 @@ def test_bound_in_gin(tmp_path):
     path = saved(tmp_path, {"problem": ["q"], "answer": ["a"]})
     replay_sources.load_builtins()
     try:
-        gin.parse_config(f"""
-            replay.hub_dataset.dataset = {path!r}
-            replay.hub_dataset.columns = {{'question': 'problem', 'answer': 'answer'}}
-        """)
+        with gin.unlock_config():  # another test may have locked it
+            gin.parse_config(f"""
+                replay.hub_dataset.dataset = {path!r}
+                replay.hub_dataset.columns = {{'question': 'problem', 'answer': 'answer'}}
+            """)
         (example,) = in_order(replay_sources.build("hub_dataset"))
     finally:
         gin.clear_config()
