@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "lightning": ["lightning>=2.5"],  # recap.integrations.lightning
     "lora": ["peft>=0.20"],
     "quickstart": ["scikit-learn>=1.4"],  # the handwritten digits of the reading domain
     "gradients": ["torchjd[full]>=0.18"],  # gradient methods: UPGrad, PCGrad, Nash-MTL, ...
@@ -16,6 +17,7 @@ EXTRAS = {
 TEST = [
     *EXTRAS["quickstart"],
     *EXTRAS["gradients"],
+    *EXTRAS["lightning"],
     *EXTRAS["lora"],
     *EXTRAS["reasoning-gym"],
     "gguf>=0.10",
