@@ -37,6 +37,9 @@ def right(completion: str, example: Example) -> float:
     return float(completion[:1] == example.answer)
 
 
+right.quick = True  # type: ignore[attr-defined]  # it takes no time, and so needs no process of its own
+
+
 def tokenizer() -> PreTrainedTokenizerFast:
     words = Tokenizer(models.WordLevel({c: i for i, c in enumerate(CHARACTERS)}, unk_token="<pad>"))
     words.pre_tokenizer = pre_tokenizers.Split("", "isolated")

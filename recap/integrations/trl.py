@@ -139,16 +139,26 @@ class TRLReward:
             RuntimeError: a verifier that fails whenever it is asked, or workers that cannot be started.
         """
         data = {column: values for column, values in given.items() if column not in NOT_COLUMNS}
-        requests = []
+        requests: list[ScoreRequest] = []
+        before: tuple[Any, dict[str, Any]] | None = None
         for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             row = {column: values[number] for column, values in data.items()}
-            example = to_example(row, self.columns, question=text_of(prompt), default_id=f"row {number}")
+            if before is None or not _same(before, (prompt, row)):  # completions of one group share an example
+                example = to_example(row, self.columns, question=text_of(prompt), default_id=f"row {number}")
+            before = (prompt, row)
             requests.append(ScoreRequest(self.judge, text_of(completion), example))
         result = self.workers.score(requests)
         if (log := given.get("log_metric")) is not None:
             log(f"faults/{self.__name__}", float(result.faults.total()))
             log(f"timeouts/{self.__name__}", float(result.timeouts.total()))
         return result.rewards
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except (ValueError, RuntimeError):  # arrays compare element by element
+        return False
 
 
 def as_trl_reward(
@@ -160,9 +170,9 @@ def as_trl_reward(
 ) -> TRLReward:
     """A verifier as a reward function of TRL, with the isolation that it has in `recap train`.
 
-    A verifier that cannot bound itself (`accuracy`: math-verify) runs in worker processes that are killed at the time limit.
-    A fault or a time-out scores 0 and is counted (``faults/NAME``, ``timeouts/NAME`` in TRL's log). A script that uses such
-    a verifier must train under ``if __name__ == "__main__":``.
+    A verifier that does not say that it is `quick` runs in worker processes that are killed at the time limit. A fault or a
+    time-out scores 0 and is counted (``faults/NAME``, ``timeouts/NAME`` in TRL's log). A script that uses such a verifier must
+    train under ``if __name__ == "__main__":``. Completions in a row that share prompt and columns are judged as one group.
 
     Args:
         verifier: a registered name, a verifier, or a function (completion, example) -> reward.

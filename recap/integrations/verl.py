@@ -35,7 +35,7 @@ def as_compute_score(verifier: str | Judge, *, workers: RewardWorkers | None = N
 
     Args:
         verifier: a registered name, a verifier, or a function (completion, example) -> reward.
-        workers: the processes of verifiers that cannot bound themselves; None: two of its own.
+        workers: the processes of verifiers that are not quick; None: two of its own.
     """
     return ComputeScore(_judge(verifier), workers or RewardWorkers())
 
@@ -81,7 +81,7 @@ class ReweightedScores:
         policy: a registered name, or a policy's class.
         signal: 'reward' or 'shortfall'.
         state: a file that keeps the policy's state, written after every update, read at the start where it is there.
-        workers: the processes of verifiers that cannot bound themselves.
+        workers: the processes of verifiers that are not quick.
         parameters: of the policy.
 
     Raises:

@@ -212,6 +212,7 @@ def test_columns_become_the_example(tmp_path: Path) -> None:
         seen.append(example)
         return float(completion == example.answer)
 
+    judge.quick = True  # type: ignore[attr-defined]
     reward = as_trl_reward(judge, columns={"answer": "solution"})
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}]
     given = {"solution": ["4", "5"], "choices": [["4", "6"], None], "topic": ["a", "b"], "log_metric": lambda *_: None}

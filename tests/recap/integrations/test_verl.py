@@ -28,6 +28,9 @@ def right(completion: str, example: Example) -> float | None:
     return None if example.metadata.get("topic") == "chat" else float(completion == example.answer)
 
 
+right.quick = length.quick = True  # type: ignore[attr-defined]
+
+
 def batch(rows: list[tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
     """As verl's batch reward manager calls."""
     extras = [
@@ -57,6 +60,7 @@ def test_it_reaches_choices_and_leaves_the_rest_as_metadata() -> None:
         seen.append(example)
         return 0.5
 
+    judge.quick = True  # type: ignore[attr-defined]
     extra = {"index": 3, "choices": ["cat", "dog"], "difficulty": 2}
     assert as_compute_score(judge)("zoo", "dog", "B", extra) == 0.5
     assert seen[0].id == "zoo/3"
