@@ -52,7 +52,7 @@ setup(
     package_dir={"recap.experiments": "experiments"},  # installed, they are inside of recap: see registry/shipped.py
     package_data={
         "registry": ["backends/tiny_qwen2_5_vl_weights/*", "py.typed"],
-        "recap": ["py.typed", "templates/**/*"],
+        "recap": ["py.typed", "templates/*", "templates/package/*"],
         "recap.experiments": ["**/*"],
     },
     install_requires=[
