@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "lightning": ["lightning>=2.5"],  # recap.integrations.lightning
     "lora": ["peft>=0.20"],
     "quickstart": ["scikit-learn>=1.4"],  # the handwritten digits of the reading domain
     "gradients": ["torchjd[full]>=0.18"],  # gradient methods: UPGrad, PCGrad, Nash-MTL, ...
@@ -17,6 +18,7 @@ EXTRAS = {
 TEST = [
     *EXTRAS["quickstart"],
     *EXTRAS["gradients"],
+    *EXTRAS["lightning"],
     *EXTRAS["lora"],
     *EXTRAS["reasoning-gym"],
     *EXTRAS["verifiers"],
@@ -38,8 +40,23 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["recap", "recap.*", "registry", "registry.*"]),
-    package_data={"registry": ["backends/tiny_qwen2_5_vl_weights/*", "py.typed"], "recap": ["py.typed"]},
+    project_urls={"Paper": "https://arxiv.org/abs/2510.21978"},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",  # what is tested
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    packages=[*find_packages(include=["recap", "recap.*", "registry", "registry.*"]), "recap.experiments"],
+    package_dir={"recap.experiments": "experiments"},  # installed, they are inside of recap: see registry/shipped.py
+    package_data={
+        "registry": ["backends/tiny_qwen2_5_vl_weights/*", "py.typed"],
+        "recap": ["py.typed", "templates/*", "templates/package/*"],
+        "recap.experiments": ["**/*"],
+    },
     install_requires=[
         "accelerate>=1.10",
         "annotated-types>=0.6",  # ranges of settings, beside their types

@@ -12,7 +12,7 @@ Importing this package is cheap: built-ins are imported at the first look-up, an
 
 import importlib
 
-from registry.core import Registry, RegistryError, load_entry_points, load_plugin
+from registry.core import FAILED_PLUGINS, Registry, RegistryError, load_entry_points, load_plugin
 
 # Importing a subpackage binds its name here, once: this one has to come before the family of that name.
 importlib.import_module("registry.verifiers")
@@ -105,6 +105,7 @@ model_backends = Registry(
 FAMILIES = (verifiers, replay_sources, reweighting_policies, model_backends)
 
 __all__ = [
+    "FAILED_PLUGINS",
     "FAMILIES",
     "Registry",
     "RegistryError",

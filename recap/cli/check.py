@@ -10,6 +10,7 @@ from rich.console import Console
 
 from recap.cli.application import app
 from recap.cli.common import AllowUnusedOption, BindingOption, FileArgument, PluginOption, fail, load, print_notes
+from registry.shipped import located
 
 
 @app.command(
@@ -41,7 +42,7 @@ def check(
     try:
         config = load(file, bind, plugin, allow_unused)
         missing = config.experiment.check()
-        layout = layout_of_file(accelerate) if accelerate else None
+        layout = layout_of_file(located(accelerate)) if accelerate else None
         if layout:
             check_layout(config.experiment, layout)
         domains, capabilities = config.experiment.domains, config.experiment.capabilities

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 )
 def train(
     file: Annotated[
-        Path | None, typer.Argument(help="experiment file, e.g. experiments/quickstart.gin; not needed with --resume")
+        Path | None, typer.Argument(help="experiment file, or a name of `recap experiments`; not needed with --resume")
     ] = None,
     bind: BindingOption = [],  # noqa: B006  typer reads the default
     plugin: PluginOption = [],  # noqa: B006

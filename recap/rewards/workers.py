@@ -22,6 +22,7 @@ from pebble import ProcessExpired, ProcessPool
 from recap.rewards.requests import Fault, ScoreRequest, ScoreResult, verifier_name
 from recap.rewards.tasks import Plan, Task, packed_judge, plan
 from recap.rewards.worker import Outcome, judge_packed, start_worker
+from registry.core import PLUGIN_PREFIX
 from registry.verifiers.base import Judge
 
 logger = logging.getLogger(__name__)
@@ -220,7 +221,9 @@ class RewardWorkers:
             context = multiprocessing.get_context(method)
             context.set_forkserver_preload(_PRELOADED)
             plugins = [
-                module.__file__ for name, module in list(sys.modules.items()) if name.startswith("recap_plugin_")
+                module.__file__
+                for name, module in list(sys.modules.items())
+                if name.startswith(PLUGIN_PREFIX) and "." not in name  # modules of a package come with it
             ]
             self._pool = ProcessPool(
                 max_workers=self.workers,

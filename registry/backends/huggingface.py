@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from registry import model_backends
 from registry.backends.base import Backend, LoadedModel, weights_in
 from registry.backends.pixels import limit_pixels
+from registry.shipped import shipped_root
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "models" / "configs"
+CONFIGS = shipped_root() / "experiments" / "models" / "configs"
 
 
 @model_backends.register("huggingface")
