@@ -51,7 +51,8 @@ class Experiment:
         gradient_method: how the gradients of the objectives, λ_k ∇L_k, become one: None: their mean, as in the paper; or a
             method of TorchJD by name, e.g. 'upgrad', 'pcgrad', 'mgda', for a backward pass per objective. All trained
             parameters must be on every process.
-        signal: what those report to the policy: 'reward', 'shortfall' or 'loss'; next-token prediction reports its loss.
+        signal: what those report to the policy: 'reward', 'shortfall' or 'loss', a mean over their domains
+            (`recap.learning.signals`); next-token prediction reports its loss.
         capabilities: what is evaluated on held-out examples.
         evaluate_every: steps between evaluations; None: only before and after.
         max_skipped_steps: the run stops after this many steps in a row with a loss, gradient or reward that is not finite.

@@ -140,6 +140,7 @@ class Run:
             "skipped_in_a_row": self.skipped_in_a_row,
             "scores": self.scores.state_dict(),
             "reweighting": self.trainer.reweighting.state_dict(),
+            "signals": self.trainer.signals.state_dict(),
             "sources": {domain.name: domain.source.state_dict() for domain in self.trainer.domains},
         }
 
@@ -158,6 +159,7 @@ class Run:
         self.skipped_in_a_row = state["skipped_in_a_row"]
         self.scores.load_state_dict(state["scores"])
         self.trainer.reweighting.load_state_dict(state["reweighting"])
+        self.trainer.signals.load_state_dict(state.get("signals", {}))  # older checkpoints have none
         for domain in self.trainer.domains:
             domain.source.load_state_dict(state["sources"][domain.name])
 
