@@ -2,9 +2,9 @@
 
 from recap.cli.application import app
 
-from recap.cli import train, check, export, sync, parts, study  # isort: skip
+from recap.cli import train, check, prepare, export, sync, parts, study  # isort: skip
 
-__all__ = ["app", "check", "export", "main", "parts", "study", "sync", "train"]
+__all__ = ["app", "check", "export", "main", "parts", "prepare", "study", "sync", "train"]
 
 
 def main() -> None:

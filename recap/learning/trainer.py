@@ -18,6 +18,7 @@ from torch import Tensor
 from recap.data.draw import Drawn, draw
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import check_layout, live_layout
+from recap.experiment.prepare import open_sources
 from recap.learning.advantages import step_advantages
 from recap.learning.batch import Batch as Batch  # part of what `step` returns
 from recap.learning.batch import count, mean_rewards, rollout_metrics
@@ -28,7 +29,8 @@ from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeight
 from recap.learning.phases import Phases, timed
 from recap.learning.signals import Signals
 from recap.learning.update import Update, UpdateResult
-from recap.parallel.processes import total
+from recap.parallel.machines import on_each_machine_first
+from recap.parallel.processes import join_processes, total
 from recap.parallel.sharding import fsdp_plugin
 from recap.rewards.verification import PendingRewards, begin_verification
 from recap.sampling.rollout import roll_out
@@ -48,6 +50,7 @@ class Trainer:
 
     Attributes:
         step_number: steps taken or skipped so far; a step is one batch of rollouts and `grpo.iterations` updates of the model.
+        opened: the sources, as they were found.
         signals: of the objectives, for the reweighting policy.
         models: the model that is trained, and those beside it.
         loaded: the model that samples, is evaluated and exported.
@@ -55,6 +58,7 @@ class Trainer:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
+        join_processes(experiment.collective_timeout_s)
         self.accelerator = Accelerator(
             mixed_precision=experiment.mixed_precision,
             # A step may hold no picture: then nothing reaches the vision tower on that process. Gradients live in the
@@ -63,6 +67,8 @@ class Trainer:
             fsdp_plugin=fsdp_plugin(experiment.mixed_precision),
         )
         check_layout(experiment, live_layout(self.accelerator))
+        # Before minutes of loading a model, and before anybody waits for a process that downloads.
+        self.opened = on_each_machine_first(self.accelerator, lambda: open_sources(experiment))
         set_seed(experiment.seed)
         self.step_number = 0
         self.phases = Phases()

@@ -80,7 +80,7 @@ class Run:
         self.scores = ScoreHistory()
         self.skipped_in_a_row = 0
         self._ways_said = False
-        self.notices: list[str] = []  # said when the run starts
+        self.notices = [str(opened) for opened in self.trainer.opened if opened.seconds > 1]  # said when the run starts
         if resume is not None:
             self._restore(resume, config)
         if record is None and self.accelerator.is_main_process:

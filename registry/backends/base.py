@@ -42,6 +42,10 @@ class Backend(ABC):
         """
         return None
 
+    def at_hand(self) -> bool | None:
+        """Whether the weights are on this machine, so that `load` downloads nothing; None where the backend cannot say."""
+        return None
+
     def check(self) -> None:
         """Raises ValueError for what can be found wrong without loading the weights, e.g. a missing directory."""
 

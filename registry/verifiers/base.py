@@ -48,6 +48,9 @@ class Verifier(ABC):
             example: comes without its images, unless the verifier is quick.
         """
 
+    def check(self) -> None:
+        """Raises ValueError for what can be found wrong without judging, e.g. a package that is missing."""
+
     def shortcut(self, completion: str, example: Example) -> float | Undecided | None:
         """Decides the cheap and safe cases in the calling process; must agree with `__call__` where it decides."""
         return UNDECIDED

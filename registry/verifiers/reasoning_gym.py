@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import math
 import re
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ class ReasoningGymScore(Verifier):
     1.0
 
     Raises:
-        ValueError: at a call, the package reasoning-gym is missing.
+        ValueError: by `check`, or at a call: the package reasoning-gym is missing.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,10 @@ class ReasoningGymScore(Verifier):
             self._task(puzzle["task"], puzzle["config"]).score_answer(_answer(completion, example), puzzle["entry"])
         )
         return 0.0 if math.isnan(score) else min(max(score, 0.0), 1.0)
+
+    def check(self) -> None:
+        if importlib.util.find_spec("reasoning_gym") is None:
+            raise ValueError('verifiers.reasoning_gym: the package is missing: pip install "recap-rlvr[reasoning-gym]"')
 
     def shortcut(self, completion: str, example: Example) -> float | Undecided | None:
         if "reasoning_gym" not in example.metadata:
