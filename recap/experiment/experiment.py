@@ -136,7 +136,6 @@ class Experiment:
                 f"{asks} needs the gradient of every objective by itself: train.weights_act_on must be 'loss';"
                 f" it is {self.weights_act_on!r}"
             )
-
         if self.adapter is not None and not isinstance(self.adapter, LoRA):
             raise ValueError("train.adapter takes the adapter with parentheses: @lora()")
         reinforced = [objective.name for objective in self.objectives if not objective.supervised]

@@ -126,8 +126,7 @@ class Run:
 
     def save_checkpoint(self) -> Path:
         self.tracker.flush()  # what a checkpoint is past is not logged again
-        step = self.trainer.step_number
-        keep = self.experiment.checkpoints.keep
+        step, keep = self.trainer.step_number, self.experiment.checkpoints.keep
         return save_checkpoint(self.accelerator, self.directory, step, self._state(), self.scores.mean(step), keep=keep)
 
     def save_model(self) -> None:
@@ -230,8 +229,7 @@ class Run:
             f" completions; MLflow {experiment.tracking.resolved_uri}, run {self.tracker.run_id}"
         )
         dtype = str(self.trainer.models.trained_parameters[0].dtype).removeprefix("torch.")
-        found = notes(experiment, live_layout(accelerator), dtype)
-        progress.say(*(f"note: {note}" for note in found), *self.notices)
+        progress.say(*(f"note: {note}" for note in notes(experiment, live_layout(accelerator), dtype)), *self.notices)
 
 
 def _due(every: int | None, step: int) -> bool:

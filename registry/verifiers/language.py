@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import ClassVar, Literal, get_args
 
 from registry import verifiers
 from registry.example import Example
@@ -42,6 +43,7 @@ class Language(Verifier):
     """
 
     quick = True
+    needs: ClassVar[Mapping[str, str]] = {"py3langid": "verifiers"}
 
     def __init__(self, language: str | None = None, of: Part = "completion", shortest: int = 10) -> None:
         if language is not None and not _CODE.fullmatch(language):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from registry import verifiers
 from registry.example import Example
@@ -49,6 +48,8 @@ class ReasoningGymScore(Verifier):
         ValueError: by `check`, or at a call: the package reasoning-gym is missing.
     """
 
+    needs: ClassVar[Mapping[str, str]] = {"reasoning_gym": "reasoning-gym"}
+
     def __init__(self) -> None:
         self._tasks: dict[tuple[str, str], Any] = {}
 
@@ -61,10 +62,6 @@ class ReasoningGymScore(Verifier):
             self._task(puzzle["task"], puzzle["config"]).score_answer(_answer(completion, example), puzzle["entry"])
         )
         return 0.0 if math.isnan(score) else min(max(score, 0.0), 1.0)
-
-    def check(self) -> None:
-        if importlib.util.find_spec("reasoning_gym") is None:
-            raise ValueError('verifiers.reasoning_gym: the package is missing: pip install "recap-rlvr[reasoning-gym]"')
 
     def shortcut(self, completion: str, example: Example) -> float | Undecided | None:
         if "reasoning_gym" not in example.metadata:

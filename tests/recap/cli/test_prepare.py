@@ -13,6 +13,9 @@ from recap.cli import app
 QUICKSTART = str(Path(__file__).resolve().parents[3] / "experiments" / "quickstart.gin")
 
 
+GATE = ("gate.condition = @verifiers.answer_format()", "gate.verifier = @verifiers.reasoning_gym()")
+
+
 def prepare(*bindings: str) -> tuple[int, str]:
     result = CliRunner().invoke(app, ["prepare", QUICKSTART, *(part for b in bindings for part in ("-b", b))])
     return result.exit_code, result.output
@@ -46,9 +49,9 @@ def test_a_verifier_whose_package_is_missing_is_found_before_anything_is_opened(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "reasoning_gym" else find(name, *rest)
     )
-    code, output = prepare("counting/Domain.objectives = {'puzzle': @verifiers.reasoning_gym()}")
+    code, output = prepare("counting/Domain.objectives = {'puzzle': @verifiers.gate()}", *GATE)
     assert code == 2
-    assert "counting/Domain.objectives['puzzle']: verifiers.reasoning_gym: the package is missing" in output
+    assert "counting/Domain.objectives['puzzle']: the package reasoning_gym is missing" in output
 
 
 def test_whether_the_model_is_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
