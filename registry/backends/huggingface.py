@@ -118,7 +118,7 @@ class HuggingFace(Backend):
             limit_pixels(processor.image_processor, self.max_pixels)
         if self.freeze_vision:
             _freeze_vision(model)
-        return LoadedModel(model, processor, self.path)
+        return LoadedModel(model, processor, self.path, max_pixels=self.max_pixels if sees else None)
 
 
 def _load_tokenizer(path: str, revision: str | None) -> Any:
