@@ -15,6 +15,7 @@ from recap.evaluation.capabilities import Capability
 from recap.experiment.experiment import Experiment
 from registry.example import MalformedExample
 from registry.replay.base import ReplaySource
+from registry.replay.selection import Selection
 
 ROWS = 16  # first ones, that are read
 
@@ -25,7 +26,7 @@ class OpenedSource:
 
     Attributes:
         binding: where it is bound: ``grounding/Domain.source``.
-        length: of the source; None where it has no end.
+        length: of the source; None where it has no end, or none that is known yet.
         read: first rows that were read, pictures decoded.
         malformed: how many of them cannot be used.
         seconds: that opening and reading took.
@@ -38,7 +39,7 @@ class OpenedSource:
     seconds: float
 
     def __str__(self) -> str:
-        rows = "endless" if self.length is None else f"{self.length:,} rows"
+        rows = "no known end" if self.length is None else f"{self.length:,} rows"
         spoilt = f" ({self.malformed} malformed)" if self.malformed else ""
         return f"{self.binding}: {rows}, the first {self.read} read{spoilt}, {self.seconds:.1f} s"
 
@@ -63,7 +64,8 @@ def open_source(binding: str, source: ReplaySource) -> OpenedSource:
     started = time.perf_counter()
     try:
         source.check()
-        length = source.length
+        # To count what a filter keeps would be to look at all of it.
+        length = None if isinstance(source, Selection) else source.length
         faults = []
         read = ROWS if length is None else min(ROWS, length)
         for position in range(read):

@@ -26,7 +26,7 @@ def test_a_line_for_every_source_of_training_and_evaluation() -> None:
     assert code == 0, output
     parts = [f"{name}/{kind}" for kind in ("Domain", "Capability") for name in ("counting", "arithmetic", "grounding")]
     for part in parts:
-        assert f"{part}.source: endless, the first 16 read, " in output
+        assert f"{part}.source: no known end, the first 16 read, " in output
     assert output.endswith("quickstart.gin: ready\n")
 
 
@@ -36,7 +36,7 @@ def test_all_that_cannot_be_used_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "reading.jsonl").write_text('{"question": "?"}\n')
     code, output = prepare(*sources, *paths)
     assert code == 2
-    assert "arithmetic/Domain.source: endless" in output
+    assert "arithmetic/Domain.source: no known end" in output
     assert "counting/Domain.source: cannot be used" in output
     assert "error: counting/Domain.source: replay.jsonl: no file" in output
     assert "reading/Domain.source: replay.jsonl: " in output

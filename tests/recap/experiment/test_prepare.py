@@ -42,7 +42,7 @@ def test_rows_and_what_is_wrong_with_the_first_of_them(tmp_path: Path) -> None:
 
 
 def test_a_source_without_end() -> None:
-    assert str(open_source(BINDING, Counting())).startswith(f"{BINDING}: endless, the first {ROWS} read, ")
+    assert str(open_source(BINDING, Counting())).startswith(f"{BINDING}: no known end, the first {ROWS} read, ")
 
 
 def test_what_cannot_be_used_is_an_error_with_its_binding(tmp_path: Path) -> None:
