@@ -45,6 +45,7 @@ class Example:
         answer_in: where the answer stands in a completion (`registry.answer_places`): one place, or several that are
             tried in order; filled in by the engine.
         metadata: anything else that a verifier may want; picklable.
+        occurrence: how often its source gave it before; filled in by the source when it is drawn.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Example:
     file_size: Size | None = None
     processed_size: Size | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    occurrence: int = 0
     answer_in: AnswerPlaces = "tags"
 
     def without_images(self) -> Example:

@@ -38,7 +38,7 @@ def train(
 ) -> None:
     """Trains an experiment, or goes on with a run that was stopped or killed. On several GPUs: `accelerate launch -m recap
     train FILE`; on several CPU processes: `ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE`."""
-    from recap.runs.launch import check_launch, free_run_directory, run_name, shared_run_directory
+    from recap.runs.launch import check_launch, free_run_directory, join_processes, run_name, shared_run_directory
     from recap.runs.run_directory import started_with
 
     try:
@@ -59,6 +59,7 @@ def train(
     print_notes(_notes(config), Console(stderr=True, soft_wrap=True))
     from recap.runs.run import Run, TrainingStopped
 
+    join_processes(config.experiment.collective_timeout_s)
     name = run_name(config.experiment, file)
     directory = output or shared_run_directory(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     try:

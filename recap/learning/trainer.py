@@ -18,16 +18,19 @@ from torch import Tensor
 from recap.data.draw import Drawn, draw
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import check_layout, live_layout
+from recap.experiment.prepare import open_sources
 from recap.learning.advantages import step_advantages
 from recap.learning.batch import Batch as Batch  # part of what `step` returns
 from recap.learning.batch import count, mean_rewards, rollout_metrics
-from recap.learning.loss import StepCounts, mean_losses, weight_vector
+from recap.learning.loss import StepCounts, weight_vector
 from recap.learning.microbatch import deal, micro_batch_size, reinforcement_batches, supervised_batches
 from recap.learning.models import Models
 from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.learning.phases import Phases, timed
+from recap.learning.signals import Signals
 from recap.learning.update import Update, UpdateResult
-from recap.parallel.processes import total
+from recap.parallel.machines import on_each_machine_first
+from recap.parallel.processes import join_processes, total
 from recap.parallel.sharding import fsdp_plugin
 from recap.rewards.verification import PendingRewards, begin_verification
 from recap.sampling.rollout import roll_out
@@ -47,12 +50,15 @@ class Trainer:
 
     Attributes:
         step_number: steps taken or skipped so far; a step is one batch of rollouts and `grpo.iterations` updates of the model.
+        opened: the sources, as they were found.
+        signals: of the objectives, for the reweighting policy.
         models: the model that is trained, and those beside it.
         loaded: the model that samples, is evaluated and exported.
     """
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
+        join_processes(experiment.collective_timeout_s)
         self.accelerator = Accelerator(
             mixed_precision=experiment.mixed_precision,
             # A step may hold no picture: then nothing reaches the vision tower on that process. Gradients live in the
@@ -61,12 +67,15 @@ class Trainer:
             fsdp_plugin=fsdp_plugin(experiment.mixed_precision),
         )
         check_layout(experiment, live_layout(self.accelerator))
+        # Before minutes of loading a model, and before anybody waits for a process that downloads.
+        self.opened = on_each_machine_first(self.accelerator, lambda: open_sources(experiment))
         set_seed(experiment.seed)
         self.step_number = 0
         self.phases = Phases()
         self.domains = list(experiment.domains)
         self.objectives = experiment.objectives
         self.reweighting = experiment.build_reweighting()
+        self.signals = Signals(self.domains, self.objectives, self.reweighting.signal_kinds)
         self.models = Models(experiment, self.accelerator)
         self.loaded = self.models.loaded
         self.update = Update(experiment, self.models, self.reweighting, self.accelerator)
@@ -77,12 +86,13 @@ class Trainer:
         drawn = self.draw()
         pending = self.roll_out(drawn)
         batch = self.verify(pending, drawn)
-        counts, rewards = self.count(batch)
+        counts, sums = self.count(batch)
+        rewards = mean_rewards(counts, sums, self.domains, self.objectives, self.experiment.objective_scope)
         if self.reweighting.same_step:
-            self.reweight(self.signals(counts, self.measure_losses(batch, counts), rewards))
+            self.reweight(self.signals(counts, self.measure_losses(batch, counts), sums))
         weights = self.reweighting.weights
         update = self.update(self.passes(batch, counts, weights), counts, weights, rewards)
-        signals = self.signals(counts, update.losses, rewards)
+        signals = self.signals(counts, update.losses, sums)
         if update.taken and not self.reweighting.same_step:
             self.reweight(signals)
         self.step_number += 1
@@ -141,12 +151,11 @@ class Trainer:
             [result for _, result in judged],
         )
 
-    def count(self, batch: Batch) -> tuple[StepCounts, dict[str, float]]:
-        """Over all processes: the counts of every (domain, objective), and the mean reward of every objective."""
+    def count(self, batch: Batch) -> tuple[StepCounts, Tensor]:
+        """Over all processes: the counts of every (domain, objective), and the sums of their rewards, [N, K]."""
         experiment = self.experiment
         zeros = torch.zeros(len(self.domains), len(self.objectives), device=self.accelerator.device)
-        counts, rewards = count(batch, zeros, experiment.grpo, experiment.rollout.max_new_tokens, self.reduce)
-        return counts, mean_rewards(counts, rewards, self.domains, self.objectives, experiment.objective_scope)
+        return count(batch, zeros, experiment.grpo, experiment.rollout.max_new_tokens, self.reduce)
 
     def passes(self, batch: Batch, counts: StepCounts, weights: Mapping[str, float]) -> list[Pass]:
         """The forwards whose losses add up to (1/K) Σ λ_k L_k; equally many on every process."""
@@ -187,7 +196,7 @@ class Trainer:
 
     @torch.no_grad()
     def measure_losses(self, batch: Batch, counts: StepCounts) -> Tensor:
-        """L_k of the objectives that report their loss, before any update: [K]; only for policies of the same step."""
+        """Sums of the losses of objectives that report them, before any update: [N, K]; for policies of the same step."""
         step = StepWeights(torch.ones(len(self.objectives), device=self.accelerator.device), counts)
         passes = self.supervised_passes(batch, step)
         kinds = self.reweighting.signal_kinds
@@ -196,27 +205,12 @@ class Trainer:
         sums = torch.zeros_like(counts.units)
         for run_pass in self.evened(passes, step):
             sums += run_pass().parts.sums
-        return mean_losses(self.reduce(sums), counts)
+        return self.reduce(sums)
 
     def reweight(self, signals: Mapping[str, float]) -> None:
         """Reports the signals of a step; those of a broken one are left out as a whole."""
         if all(map(math.isfinite, signals.values())):
             self.reweighting.update(signals)
-
-    def signals(self, counts: StepCounts, losses: Tensor, rewards: Mapping[str, float]) -> dict[str, float]:
-        """What each objective present in this step reports to the reweighting policy."""
-        signals = {}
-        for k, objective in enumerate(self.objectives):
-            if not counts.present[:, k].any():
-                continue
-            kind = self.reweighting.signal_kinds[objective.name]
-            if kind == "loss":
-                carried = int(counts.present[:, k].sum())  # mean over the domains that carry it
-                signals[objective.name] = float(losses[k]) * counts.num_domains / carried
-            else:
-                mean = rewards[objective.name]
-                signals[objective.name] = mean if kind == "reward" else 1 - mean
-        return signals
 
     def result(
         self,

@@ -92,7 +92,8 @@ def start_worker(plugins: Sequence[str], memory_gb: float | None, judges: Sequen
     if memory_gb is not None and sys.platform == "linux":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (int(memory_gb * 2**30),) * 2)
+        # What is allocated, not addresses: torch for CUDA maps several GB of files and reserves many more without using them.
+        resource.setrlimit(resource.RLIMIT_DATA, (int(memory_gb * 2**30),) * 2)
     with contextlib.suppress(ImportError):
         importlib.import_module("math_verify")
     for plugin in plugins:

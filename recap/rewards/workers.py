@@ -80,7 +80,8 @@ class RewardWorkers:
     Args:
         timeout_s: for one completion in a worker process.
         workers: processes, per training process.
-        memory_gb: that a worker may allocate before it gets a MemoryError (Linux); None: no limit.
+        memory_gb: that a worker may allocate before it gets a MemoryError (Linux); files that it maps, libraries among them,
+            do not count. None: no limit.
         failures: what a completion gets in training that a verifier failed on or ran past the limit with: 'zero', the reward
             0; or 'left_out', none from any verifier: it is not in its group, nothing is learnt from it or compared with it,
             and `verifier_left_out` counts it. Evaluation always counts 0.

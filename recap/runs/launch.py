@@ -10,6 +10,7 @@ from accelerate.utils import broadcast_object_list
 
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import DEEPSPEED
+from recap.parallel.processes import join_processes as join_processes  # the first thing that a launch does together
 from recap.runs.run_directory import RECORD_FILE
 
 

@@ -86,7 +86,7 @@ class Run:
         self.evaluations = Evaluations(*where, self.scores, name=name, configuration=config)
         self.skipped_in_a_row = 0
         self._ways_said = False
-        self.notices: list[str] = []  # said when the run starts
+        self.notices = [str(opened) for opened in self.trainer.opened if opened.seconds > 1]  # said when the run starts
         if resume is not None:
             self._restore(resume, config)
         if record is None and self.accelerator.is_main_process:
@@ -132,8 +132,7 @@ class Run:
 
     def save_checkpoint(self) -> Path:
         self.tracker.flush()  # what a checkpoint is past is not logged again
-        step = self.trainer.step_number
-        keep = self.experiment.checkpoints.keep
+        step, keep = self.trainer.step_number, self.experiment.checkpoints.keep
         return save_checkpoint(self.accelerator, self.directory, step, self._state(), self.scores.mean(step), keep=keep)
 
     def save_model(self) -> None:
@@ -146,6 +145,7 @@ class Run:
             "skipped_in_a_row": self.skipped_in_a_row,
             "scores": self.scores.state_dict(),
             "reweighting": self.trainer.reweighting.state_dict(),
+            "signals": self.trainer.signals.state_dict(),
             "sources": {domain.name: domain.source.state_dict() for domain in self.trainer.domains},
         }
 
@@ -164,6 +164,7 @@ class Run:
         self.skipped_in_a_row = state["skipped_in_a_row"]
         self.scores.load_state_dict(state["scores"])
         self.trainer.reweighting.load_state_dict(state["reweighting"])
+        self.trainer.signals.load_state_dict(state.get("signals", {}))  # older checkpoints have none
         for domain in self.trainer.domains:
             domain.source.load_state_dict(state["sources"][domain.name])
 
@@ -223,8 +224,7 @@ class Run:
             f" completions; MLflow {experiment.tracking.resolved_uri}, run {self.tracker.run_id}"
         )
         dtype = str(self.trainer.models.trained_parameters[0].dtype).removeprefix("torch.")
-        found = notes(experiment, live_layout(accelerator), dtype)
-        progress.say(*(f"note: {note}" for note in found), *self.notices)
+        progress.say(*(f"note: {note}" for note in notes(experiment, live_layout(accelerator), dtype)), *self.notices)
 
 
 def _due(every: int | None, step: int) -> bool:

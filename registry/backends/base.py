@@ -53,6 +53,10 @@ class Backend(ABC):
         """
         return []
 
+    def at_hand(self) -> bool | None:
+        """Whether the weights are on this machine, so that `load` downloads nothing; None where the backend cannot say."""
+        return None
+
     def check(self) -> None:
         """Raises ValueError for what can be found wrong without loading the weights, e.g. a missing directory."""
 
@@ -109,12 +113,14 @@ class LoadedModel:
         forbidden_token_ids: never sampled and given no probability: placeholders of images and videos, which would ask
             the next forward for pictures that do not exist.
         description: what was loaded, for the log.
+        max_pixels: that pictures are shrunk to; None: the processor's own limit.
     """
 
     model: PreTrainedModel
     processor: Any
     description: str
     forbidden_token_ids: list[int] = field(default_factory=list)
+    max_pixels: int | None = None
 
     def __post_init__(self) -> None:
         from registry.backends.patches import multiply_patches

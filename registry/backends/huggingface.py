@@ -74,6 +74,22 @@ class HuggingFace(Backend):
         if looks_local and not (Path(self.path).expanduser() / "config.json").is_file():
             raise ValueError(f"backends.huggingface.path: no model directory {self.path!r} (no config.json in it)")
 
+    def at_hand(self) -> bool | None:
+        from huggingface_hub import snapshot_download
+        from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
+
+        folder = Path(self.path).expanduser()
+        if not folder.is_dir():
+            try:
+                folder = Path(snapshot_download(self.path, revision=self.revision, local_files_only=True))
+            except (OSError, ValueError):  # nothing of it is in the cache
+                return False
+        for index in (SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_INDEX_NAME):
+            if (folder / index).is_file():  # of weights in several files
+                files = json.loads((folder / index).read_text())["weight_map"].values()
+                return all((folder / name).is_file() for name in files)
+        return any((folder / name).is_file() for name in (SAFE_WEIGHTS_NAME, WEIGHTS_NAME))
+
     def configuration(self) -> PretrainedConfig | None:
         """From the directory, or what the Hub has left in the local cache, or a file of `experiments/models/configs/`."""
         from transformers import AutoConfig
@@ -118,7 +134,7 @@ class HuggingFace(Backend):
             limit_pixels(processor.image_processor, self.max_pixels)
         if self.freeze_vision:
             _freeze_vision(model)
-        return LoadedModel(model, processor, self.path)
+        return LoadedModel(model, processor, self.path, max_pixels=self.max_pixels if sees else None)
 
 
 def _load_tokenizer(path: str, revision: str | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from registry.example import Example, MalformedExample
@@ -68,6 +69,13 @@ class ReplaySource(ABC):
         """Whether length and examples can be had at once: without a download, a copy or a look at every row."""
         return True
 
+    def occurrence(self, position: int) -> int:
+        """How often the example at a position was given before it: once per epoch of a finite source.
+
+        Two groups of one example in a step, as of a source that is shorter than its share, get other random numbers.
+        """
+        return position // self.length if self.length else 0
+
     def check(self) -> None:
         """Finds what is wrong without loading everything.
 
@@ -86,7 +94,7 @@ class ReplaySource(ABC):
         for position in range(self.position, self.position + count):
             if position % num_processes == rank:
                 try:
-                    examples.append(self.example(position))
+                    examples.append(replace(self.example(position), occurrence=self.occurrence(position)))
                 except MalformedExample as error:
                     self.malformed[str(error)] += 1
         self.position += count

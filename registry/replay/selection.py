@@ -68,6 +68,11 @@ class Selection(Wrapper):
             return self._last[1]
         return self.source.example(self._kept[position])
 
+    def occurrence(self, position: int) -> int:
+        while len(self._kept) <= position:
+            self._look()
+        return self.source.occurrence(self._kept[position])  # what the length would tell takes looking at all of it
+
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"kept": list(self._kept), "looked": self._looked}
 

@@ -31,6 +31,11 @@ class Composed(Verifier):
             if isinstance(part, Verifier):
                 part.prepare()
 
+    def check(self) -> None:
+        for part in self.parts:
+            if isinstance(part, Verifier):
+                part.check()
+
     def here(self, part: Part, completion: str, example: Example) -> float | Undecided | None:
         """The reward of a part, where it takes no worker."""
         reward = settle(part, completion, example)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Literal, get_args
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal, get_args
 
 from registry import verifiers
 from registry.example import Example
@@ -49,6 +49,7 @@ class Language(Verifier):
     """
 
     quick = True
+    needs: ClassVar[Mapping[str, str]] = {"py3langid": "verifiers"}
 
     def __init__(self, language: str | None = None, of: Part = "completion", shortest: int = 20) -> None:
         if language is not None and not _CODE.fullmatch(language):

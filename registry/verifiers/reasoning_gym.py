@@ -6,7 +6,7 @@ import ast
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from registry import verifiers
 from registry.example import Example
@@ -45,8 +45,10 @@ class ReasoningGymScore(Verifier):
     1.0
 
     Raises:
-        ValueError: at a call, the package reasoning-gym is missing.
+        ValueError: by `check`, or at a call: the package reasoning-gym is missing.
     """
+
+    needs: ClassVar[Mapping[str, str]] = {"reasoning_gym": "reasoning-gym"}
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[str, str], Any] = {}

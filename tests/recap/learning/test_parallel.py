@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from recap.experiment.config import LoadedConfig, load_config
+from recap.learning.loss import mean_losses
 from recap.learning.passes import EmptyPass, ReinforcementPass, SupervisedPass
 from recap.learning.trainer import Trainer
 
@@ -70,7 +71,7 @@ def gradient_of(bindings: list[str]) -> Found:
     counts, _ = trainer.count(batch)
     weights = {objective.name: 0.5 + 0.3 * k for k, objective in enumerate(trainer.objectives)}
     passes = trainer.passes(batch, counts, weights)
-    losses, metrics = trainer.update.forward_backward(passes, counts, weights)
+    sums, metrics = trainer.update.forward_backward(passes, counts, weights)
     kinds = {ReinforcementPass: "reinforcement", SupervisedPass: "supervised", EmptyPass: "empty"}
     gradient = torch.cat([p.grad.flatten() for p in trainer.models.scorer.parameters()])
     trainer.models.optimizer.zero_grad()  # under data parallelism the gradients' memory, buckets, outlives them
@@ -78,7 +79,7 @@ def gradient_of(bindings: list[str]) -> Found:
     return {
         "gradient": gradient,
         "again": torch.cat([p.grad.flatten() for p in trainer.models.scorer.parameters()]),
-        "losses": losses,
+        "losses": mean_losses(sums, counts),
         "metrics": metrics,
         "completions": {
             prompt.example.id: rollout.completions[p * rollout.group_size : (p + 1) * rollout.group_size]

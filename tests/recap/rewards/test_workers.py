@@ -229,6 +229,11 @@ def test_memory_is_bounded(workers: RewardWorkers) -> None:
         assert result.first_faults[0].error.startswith("MemoryError")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_what_is_mapped_and_not_written_is_no_memory(workers: RewardWorkers) -> None:
+    assert workers.score(asked(hostile.Commanded(), "map 64")).rewards == [1]
+
+
 def test_workers_get_neither_images_nor_torch(workers: RewardWorkers) -> None:
     example = Example(id="1", question="?", answer="4", images=(Image.new("RGB", (8, 8)),))
     for completion in ("images", "modules torch", "modules recap.rewards.workers"):
