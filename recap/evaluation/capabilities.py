@@ -14,6 +14,7 @@ from annotated_types import Ge
 from recap.data.domains import scope_name
 from recap.data.names import check_name
 from recap.data.prompts import Prompt, ask, check_template
+from recap.parallel.local_work import local_work
 from recap.rewards.requests import ScoreRequest
 from recap.rewards.workers import RewardWorkers
 from recap.sampling.generators import Generator
@@ -116,23 +117,24 @@ def _evaluate_one(
 ) -> CapabilityScore:
     requests: list[ScoreRequest] = []
     rewards: list[float | None] = []
-    for prompts in _batches(capability, accelerator.process_index, accelerator.num_processes):
-        with accelerator.autocast():  # the numerics that the model is trained with
-            rollout = roll_out(
-                loaded,
-                prompts,
-                group_size=1,
-                max_new_tokens=capability.max_new_tokens,
-                temperature=0.0,
-                device=accelerator.device,
-                generator=generator,
-            )
-        asked = [
-            ScoreRequest(capability.verifier, completion, prompt.example)
-            for completion, prompt in zip(rollout.completions, rollout.prompts, strict=True)
-        ]
-        rewards += workers.score(asked).rewards
-        requests += [request._replace(example=request.example.without_images()) for request in asked]
+    with local_work(accelerator):
+        for prompts in _batches(capability, accelerator.process_index, accelerator.num_processes):
+            with accelerator.autocast():  # the numerics that the model is trained with
+                rollout = roll_out(
+                    loaded,
+                    prompts,
+                    group_size=1,
+                    max_new_tokens=capability.max_new_tokens,
+                    temperature=0.0,
+                    device=accelerator.device,
+                    generator=generator,
+                )
+            asked = [
+                ScoreRequest(capability.verifier, completion, prompt.example)
+                for completion, prompt in zip(rollout.completions, rollout.prompts, strict=True)
+            ]
+            rewards += workers.score(asked).rewards
+            requests += [request._replace(example=request.example.without_images()) for request in asked]
     scores = [score for score in rewards if score is not None]
     formatted = sum(answer_of(request.completion, request.example) is not None for request in requests)
     sums = torch.tensor(

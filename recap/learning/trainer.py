@@ -27,6 +27,7 @@ from recap.learning.models import Models
 from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.learning.phases import Phases, timed
 from recap.learning.update import Update, UpdateResult
+from recap.parallel.local_work import local_work
 from recap.parallel.processes import total
 from recap.parallel.sharding import fsdp_plugin
 from recap.rewards.verification import PendingRewards, begin_verification
@@ -95,7 +96,8 @@ class Trainer:
         """This process's share of the step's prompts."""
         experiment, rank = self.experiment, self.accelerator.process_index
         share = {"rank": rank, "processes": self.accelerator.num_processes}
-        return draw(self.domains, experiment.mixture, experiment.prompts_per_step, step=self.step_number, **share)
+        with local_work(self.accelerator):
+            return draw(self.domains, experiment.mixture, experiment.prompts_per_step, step=self.step_number, **share)
 
     @timed("rollout")
     def roll_out(self, drawn: Sequence[Drawn]) -> list[PendingRewards]:
@@ -105,7 +107,7 @@ class Trainer:
         size = sampling.batch_size or max(1, len(reinforced))
         self.models.ready_to_sample()
         self.loaded.model.eval()
-        with self.accelerator.autocast():
+        with local_work(self.accelerator), self.accelerator.autocast():
             for start in range(0, len(reinforced), size):
                 domains, prompts = zip(*reinforced[start : start + size], strict=True)
                 rollout = roll_out(
@@ -132,8 +134,11 @@ class Trainer:
         imitated = [item for item in drawn if item.domain.supervised]
         parts = deal(imitated, micro_batch_size(len(imitated), self.experiment.accumulation_steps))
         most = self.experiment.scoring.max_tokens
-        targets = [found for part in parts for found in supervised_batches(self.loaded, part, *layout, max_tokens=most)]
-        judged = [item.result(*layout) for item in pending]
+        with local_work(self.accelerator):
+            targets = [
+                found for part in parts for found in supervised_batches(self.loaded, part, *layout, max_tokens=most)
+            ]
+            judged = [item.result(*layout) for item in pending]
         return Batch(
             [item.rollout for item in pending],
             [table for table, _ in judged],
