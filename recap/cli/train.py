@@ -5,13 +5,32 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from recap.cli.application import app
 from recap.cli.common import AllowUnusedOption, BindingOption, PluginOption, fail, load, print_notes
+
+if TYPE_CHECKING:
+    from recap.experiment.config import LoadedConfig
+    from recap.runs.resumption import Resumption
+
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(help="run directory for checkpoints and model; default runs/NAME-TIME. With --resume: fork into it"),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="run directory or checkpoint to go on from, as the run was started, in the directory where it was; more -b"
+        " bindings win and are kept. An older checkpoint, or --output, begins a run of its own"
+    ),
+]
+SkipStepOption = Annotated[
+    bool, typer.Option("--skip-step", help="with --resume: leave out the step that the run broke off in")
+]
 
 
 @app.command(
@@ -24,29 +43,16 @@ def train(
     ] = None,
     bind: BindingOption = [],  # noqa: B006  typer reads the default
     plugin: PluginOption = [],  # noqa: B006
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="run directory for checkpoints and model; default runs/NAME-TIME. With --resume: fork into it"
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            help="run directory or checkpoint to go on from, as the run was started, in the directory where it was; more -b"
-            " bindings win and are kept. An older checkpoint, or --output, begins a run of its own"
-        ),
-    ] = None,
-    skip_step: Annotated[
-        bool, typer.Option("--skip-step", help="with --resume: leave out the step that the run broke off in")
-    ] = False,
+    output: OutputOption = None,
+    resume: ResumeOption = None,
+    skip_step: SkipStepOption = False,
     allow_unused: AllowUnusedOption = False,
 ) -> None:
     """Trains an experiment, or goes on with a run that was stopped or killed. On several GPUs: `accelerate launch -m recap
     train FILE`; on several CPU processes: `ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE`."""
-    from recap.runs.launch import check_launch, run_name, shared_run_directory
+    from recap.runs.launch import check_launch, run_name
     from recap.runs.resumption import find_resumption, finished_line
-    from recap.runs.run_directory import RECORD_FILE, free_run_directory, go_where_it_was_started, started_with
+    from recap.runs.run_directory import free_run_directory, go_where_it_was_started, started_with
 
     found, where = None, None
     try:
@@ -75,32 +81,40 @@ def train(
     if found is not None and found.is_finished(steps):
         print_notes([finished_line(found.run, found.step, steps)], Console(soft_wrap=True))
         return
+    name = run_name(config.experiment, file)
+    directory = _directory(name, output, found)
+    _execute(config, directory, name, resume=resume, fork=output is not None, skip_step=skip_step)
+
+
+def _execute(config: LoadedConfig, directory: Path, name: str, **how: Any) -> None:
+    """Runs to the end, or says how to go on."""
     from recap.runs.run import Run, TrainingStopped
 
-    name = run_name(config.experiment, file)
-    if found is not None and not found.fork:
-        directory = found.run
-    else:
-        beside = found.run.parent if found is not None else Path("runs")
-        try:
-            directory = shared_run_directory(beside / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", output)
-        except ValueError as error:
-            fail(error)
+    record: dict[str, Any] = {"operative_config": config.operative, "command": config.command}
     try:
-        Run(
-            config.experiment,
-            directory,
-            name=name,
-            operative_config=config.operative,
-            command=config.command,
-            resume=resume,
-            fork=output is not None,
-            skip_step=skip_step,
-        ).execute()
+        Run(config.experiment, directory, name=name, **record, **how).execute()
     except KeyboardInterrupt:
-        begun = (directory / RECORD_FILE).exists()
-        how = f"go on with: recap train --resume {directory}" if begun else "the run had not begun"
-        print(f"stopped; {how}", file=sys.stderr)
+        print(_stopped(directory), file=sys.stderr)
         raise typer.Exit(130) from None
     except (ValueError, TrainingStopped) as error:
         fail(error)
+
+
+def _directory(name: str, output: Path | None, found: Resumption | None) -> Path:
+    """Where the run is kept: that of the run to go on with, or one that is its own."""
+    from recap.runs.launch import shared_run_directory
+
+    if found is not None and not found.fork:
+        return found.run
+    beside = found.run.parent if found is not None else Path("runs")
+    try:
+        return shared_run_directory(beside / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", output)
+    except ValueError as error:
+        fail(error)
+
+
+def _stopped(directory: Path) -> str:
+    from recap.runs.run_directory import RECORD_FILE
+
+    begun = (directory / RECORD_FILE).exists()
+    return f"stopped; go on with: recap train --resume {directory}" if begun else "stopped; the run had not begun"

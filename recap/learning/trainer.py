@@ -131,13 +131,11 @@ class Trainer:
     def verify(self, pending: Sequence[PendingRewards], drawn: Sequence[Drawn]) -> Batch:
         """Rewards of every completion, and the targets of the supervised prompts."""
         layout = (self.domains, self.objectives, self.experiment.objective_scope, self.accelerator.device)
-        imitated = [item for item in drawn if item.domain.supervised]
+        imitated, most = [item for item in drawn if item.domain.supervised], self.experiment.scoring.max_tokens
         parts = deal(imitated, micro_batch_size(len(imitated), self.experiment.accumulation_steps))
-        most = self.experiment.scoring.max_tokens
         with local_work(self.accelerator):
-            targets = [
-                found for part in parts for found in supervised_batches(self.loaded, part, *layout, max_tokens=most)
-            ]
+            batches = (supervised_batches(self.loaded, part, *layout, max_tokens=most) for part in parts)
+            targets = [batch for found in batches for batch in found]
             judged = [item.result(*layout) for item in pending]
         return Batch(
             [item.rollout for item in pending],

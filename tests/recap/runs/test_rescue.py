@@ -166,6 +166,17 @@ def noted(run: Run, original: Callable[..., Any], steps: list[int]) -> Callable[
     return call
 
 
+def test_a_signal_while_the_model_is_loaded_closes_the_run(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small("train.steps = 1", *QUICK)
+    monkeypatch.setattr(type(config.experiment), "load_model", lambda _: asks_to_stop())
+    with pytest.raises(KeyboardInterrupt):
+        start(config, tmp_path / "run")
+    [run] = client().search_runs([experiment.experiment_id for experiment in client().search_experiments()])
+    assert run.info.status == "KILLED"
+
+
 def test_a_second_signal_does_not_wait() -> None:
     stop = StopRequest()
     stop()
