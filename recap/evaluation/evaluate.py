@@ -14,6 +14,7 @@ from recap.data.prompts import Prompt, ask
 from recap.evaluation.capabilities import Capability
 from recap.evaluation.identity import cluster_of, digest_of
 from recap.evaluation.outcomes import Outcome, Outcomes
+from recap.parallel.local_work import local_work
 from recap.rewards.requests import ScoreRequest
 from recap.rewards.verification import score_request
 from recap.rewards.workers import PendingScores, RewardWorkers
@@ -94,13 +95,14 @@ class _Evaluation:
         """By position and sample, the same on every process."""
         rows: list[Outcome] = []
         judging: _Judging | None = None
-        for batch in self.batches():
-            answered = self.answer(batch)
-            if judging is not None:  # judged while this batch was answered
+        with local_work(self.accelerator):
+            for batch in self.batches():
+                answered = self.answer(batch)
+                if judging is not None:  # judged while this batch was answered
+                    rows += judging.outcomes()
+                judging = answered
+            if judging is not None:
                 rows += judging.outcomes()
-            judging = answered
-        if judging is not None:
-            rows += judging.outcomes()
         gathered: list[Outcome] = gather_object(rows)
         return sorted(gathered, key=lambda row: (row.position, row.sample))
 

@@ -29,6 +29,7 @@ from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeight
 from recap.learning.phases import Phases, timed
 from recap.learning.signals import Signals
 from recap.learning.update import Update, UpdateResult
+from recap.parallel.local_work import local_work
 from recap.parallel.machines import on_each_machine_first
 from recap.parallel.processes import join_processes, total
 from recap.parallel.sharding import fsdp_plugin
@@ -105,7 +106,8 @@ class Trainer:
         """This process's share of the step's prompts."""
         experiment, rank = self.experiment, self.accelerator.process_index
         share = {"rank": rank, "processes": self.accelerator.num_processes}
-        return draw(self.domains, experiment.mixture, experiment.prompts_per_step, step=self.step_number, **share)
+        with local_work(self.accelerator):
+            return draw(self.domains, experiment.mixture, experiment.prompts_per_step, step=self.step_number, **share)
 
     @timed("rollout")
     def roll_out(self, drawn: Sequence[Drawn]) -> list[PendingRewards]:
@@ -115,7 +117,7 @@ class Trainer:
         size = sampling.batch_size or max(1, len(reinforced))
         self.models.ready_to_sample()
         self.loaded.model.eval()
-        with self.accelerator.autocast():
+        with local_work(self.accelerator), self.accelerator.autocast():
             for start in range(0, len(reinforced), size):
                 domains, prompts = zip(*reinforced[start : start + size], strict=True)
                 rollout = roll_out(
@@ -139,11 +141,12 @@ class Trainer:
     def verify(self, pending: Sequence[PendingRewards], drawn: Sequence[Drawn]) -> Batch:
         """Rewards of every completion, and the targets of the supervised prompts."""
         layout = (self.domains, self.objectives, self.experiment.objective_scope, self.accelerator.device)
-        imitated = [item for item in drawn if item.domain.supervised]
+        imitated, most = [item for item in drawn if item.domain.supervised], self.experiment.scoring.max_tokens
         parts = deal(imitated, micro_batch_size(len(imitated), self.experiment.accumulation_steps))
-        most = self.experiment.scoring.max_tokens
-        targets = [found for part in parts for found in supervised_batches(self.loaded, part, *layout, max_tokens=most)]
-        judged = [item.result(*layout) for item in pending]
+        with local_work(self.accelerator):
+            batches = (supervised_batches(self.loaded, part, *layout, max_tokens=most) for part in parts)
+            targets = [batch for found in batches for batch in found]
+            judged = [item.result(*layout) for item in pending]
         return Batch(
             [item.rollout for item in pending],
             [table for table, _ in judged],

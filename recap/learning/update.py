@@ -35,7 +35,11 @@ class UpdateResult(NamedTuple):
 
 
 class Update:
-    """Updates the model, `grpo.iterations` times a step; an update that is not finite is not taken."""
+    """Updates the model, `grpo.iterations` times a step; an update that is not finite is not taken.
+
+    Attributes:
+        begun: whether the optimizer has begun to change the model since this was last set to False.
+    """
 
     def __init__(
         self, experiment: Experiment, models: Models, reweighting: ReweightingPolicy, accelerator: Accelerator
@@ -46,7 +50,7 @@ class Update:
         self.reweighting = reweighting
         self.accelerator = accelerator
         self.aggregator = GradientAggregator(experiment.gradient_method)
-        accelerator.register_for_checkpointing(self.aggregator)
+        self.begun = False
         self.per_objective = bool(experiment.gradient_method) or reweighting.needs_gradient_norms
 
     def __call__(
@@ -111,6 +115,7 @@ class Update:
         metrics |= {"gradient_norm": norm, "learning_rate": float(self.models.schedule.get_last_lr()[0])}
         finite = bool(torch.isfinite(losses).all()) and all(map(math.isfinite, [norm, *rewards.values()]))
         if finite:
+            self.begun = True
             self.models.optimizer.step()
             self.models.generator_is_stale = True
         self.models.optimizer.zero_grad()
