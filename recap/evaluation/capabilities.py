@@ -12,8 +12,9 @@ import torch
 from annotated_types import Ge
 
 from recap.data.domains import scope_name
+from recap.data.encoding import Encoded, Room, encode_prompts
 from recap.data.names import check_name
-from recap.data.prompts import Prompt, ask, check_template
+from recap.data.prompts import Asking
 from recap.rewards.requests import ScoreRequest
 from recap.rewards.workers import RewardWorkers
 from recap.sampling.generators import Generator
@@ -21,6 +22,7 @@ from recap.sampling.rollout import roll_out
 from registry.answer_places import AnswerPlaces, check_places
 from registry.backends.base import LoadedModel
 from registry.replay.base import ReplaySource
+from registry.replay.malformed import Malformed
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import Judge
 
@@ -30,23 +32,23 @@ if TYPE_CHECKING:
 
 @gin.configurable("Capability", module="recap")
 @dataclass(frozen=True, kw_only=True)
-class Capability:
+class Capability(Asking):
     """One evaluated skill: held-out examples, asked greedily and judged by a verifier.
 
     Args:
         source: held-out examples; those at positions 0 to `examples` - 1 are used, the same at every evaluation.
         verifier: what judges a completion; the score is its mean.
-        prompt: the template around ``{question}``.
         answer: where a completion's answer stands, as in `Domain.answer`.
         examples: how many.
         max_new_tokens: a completion longer than this is cut off.
         batch_size: prompts per process that are answered together.
         name: the gin scope, unless given.
+        prompt, system, shots, chat_arguments, max_prompt_tokens, long_prompts: how they are asked, see
+            `recap.data.prompts.Asking`.
     """
 
     source: ReplaySource
     verifier: Judge
-    prompt: str = "{question}"
     answer: AnswerPlaces = "tags"
     examples: int = 256
     max_new_tokens: Annotated[int, Ge(1)] = 512
@@ -55,7 +57,7 @@ class Capability:
 
     def __post_init__(self) -> None:
         check_name(self.name, f"{self.name}/Capability.name")
-        check_template(self.prompt, f"{self.name}/Capability.prompt")
+        self.check_asking(f"{self.name}/Capability")
         check_places(self.answer, f"{self.name}/Capability.answer")
         if isinstance(self.verifier, type):
             raise ValueError(
@@ -116,11 +118,12 @@ def _evaluate_one(
 ) -> CapabilityScore:
     requests: list[ScoreRequest] = []
     rewards: list[float | None] = []
-    for prompts in _batches(capability, accelerator.process_index, accelerator.num_processes):
+    for batch in _batches(loaded, capability, accelerator, read_elsewhere=generator is not None):
         with accelerator.autocast():  # the numerics that the model is trained with
             rollout = roll_out(
                 loaded,
-                prompts,
+                batch.prompts,
+                encoded=batch.tensors,
                 group_size=1,
                 max_new_tokens=capability.max_new_tokens,
                 temperature=0.0,
@@ -151,11 +154,23 @@ def _evaluate_one(
     )
 
 
-def _batches(capability: Capability, rank: int, processes: int) -> Iterator[list[Prompt]]:
-    """This process's prompts, a batch at a time: no more pictures are decoded than are asked about together."""
-    source = capability.source
-    source.position = 0
+def _batches(
+    loaded: LoadedModel, capability: Capability, accelerator: Accelerator, *, read_elsewhere: bool
+) -> Iterator[Encoded]:
+    """This process's prompts, a batch at a time: no more pictures are decoded than are asked about together.
+
+    What the model cannot read is left out and counted by the source, anew in every evaluation.
+    """
+    source, processes = capability.source, accelerator.num_processes
+    source.position, source.malformed = 0, Malformed()
+    room = Room(loaded.context_length, capability.max_new_tokens)
     while source.position < capability.examples:
         count = min(capability.batch_size * processes, capability.examples - source.position)
-        if examples := source.take(count, rank, processes):
-            yield [ask(capability.prompt, replace(example, answer_in=capability.answer)) for example in examples]
+        examples = source.take(count, accelerator.process_index, processes)
+        prompts = [capability.ask(replace(example, answer_in=capability.answer)) for example in examples]
+        asking, rooms = [capability] * len(prompts), [room] * len(prompts)
+        found = encode_prompts(loaded, asking, prompts, rooms, read_elsewhere=read_elsewhere)
+        for error in found.refused.values():
+            source.malformed.add(error)
+        if found.prompts:
+            yield found

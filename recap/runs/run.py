@@ -18,7 +18,7 @@ from recap.parallel.processes import is_main_process
 from recap.runs.checkpoint import clean_up, latest_checkpoint, latest_step, load_checkpoint, save_checkpoint
 from recap.runs.export import export_run
 from recap.runs.interrupts import Interrupts
-from recap.runs.malformed import malformed_lines, malformed_metrics
+from recap.runs.malformed import load_source_states, malformed_lines, malformed_metrics, source_states
 from recap.runs.progress import TrainingProgress
 from recap.runs.rollout_table import rollout_rows
 from recap.runs.run_directory import RunRecord, changes, read_record, run_directory
@@ -114,7 +114,8 @@ class Run:
                     self._stop_if_asked(interrupts, progress)
                     if self._evaluate_if_due(progress) or _due(experiment.checkpoints.every, trainer.step_number):
                         self.save_checkpoint()
-                progress.say(*malformed_lines(trainer.domains))
+                progress.say(*malformed_lines(trainer.domains, self.accelerator))
+                progress.say(*malformed_lines(experiment.capabilities, self.accelerator, "capability "))
                 if experiment.checkpoints.save_model:
                     self.save_model()
         except BaseException as error:
@@ -140,7 +141,7 @@ class Run:
             "skipped_in_a_row": self.skipped_in_a_row,
             "scores": self.scores.state_dict(),
             "reweighting": self.trainer.reweighting.state_dict(),
-            "sources": {domain.name: domain.source.state_dict() for domain in self.trainer.domains},
+            "sources": source_states(self.trainer.domains, self.accelerator),
         }
 
     def _restore(self, resume: Path, operative_config: str) -> None:
@@ -158,8 +159,7 @@ class Run:
         self.skipped_in_a_row = state["skipped_in_a_row"]
         self.scores.load_state_dict(state["scores"])
         self.trainer.reweighting.load_state_dict(state["reweighting"])
-        for domain in self.trainer.domains:
-            domain.source.load_state_dict(state["sources"][domain.name])
+        load_source_states(self.trainer.domains, state["sources"], self.accelerator)
 
     def _evaluate_if_due(self, progress: TrainingProgress) -> bool:
         """Before the first step, on schedule and after the last one; a run that stopped before it could does so now.

@@ -198,7 +198,7 @@ def test_a_forbidden_token_ends_its_completion(small: Small, server: Any, throug
     """Its log-prob in training is -inf; the step must stay finite, even where it came first."""
     trainer = Trainer(small(*through_server, "grpo.skip_zero_advantage = False").experiment)
     drawn = trainer.draw()
-    prompts = [prompt for _, prompt in drawn]
+    prompts = [prompt for _, prompt in drawn.drawn]
     forbidden = trainer.loaded.forbidden_token_ids[0]
     encoded = trainer.loaded.encode([p.text for p in prompts], [p.example for p in prompts], CPU)
     for request in generation_requests(prompts, encoded, 0, 0):
