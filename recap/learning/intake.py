@@ -66,6 +66,7 @@ class Intake:
 
     def __init__(self, experiment: Experiment, loaded: LoadedModel, rank: int, processes: int) -> None:
         self.experiment = experiment
+        self.domains = list(experiment.domains)
         self.loaded = loaded
         self.share = {"rank": rank, "processes": processes}
         self._readable: set[str] = set()
@@ -74,7 +75,7 @@ class Intake:
     def check(self) -> None:
         """Raises ValueError, before the first step, for a domain or a capability that cannot be asked of this model."""
         context, sampled = self.loaded.context_length, self.experiment.rollout.max_new_tokens
-        for domain in self.experiment.domains:
+        for domain in self.domains:
             room = Room(context, sampled if domain.verifiers else 0)
             check_asking(self.loaded, domain, f"{domain.name}/Domain", room)
         for one in self.experiment.capabilities:
@@ -87,7 +88,7 @@ class Intake:
             ValueError: a domain of which nothing at all can be read; images for a model that cannot see.
         """
         experiment = self.experiment
-        drawn = draw(experiment.domains, experiment.mixture, experiment.prompts_per_step, step=step, **self.share)
+        drawn = draw(self.domains, experiment.mixture, experiment.prompts_per_step, step=step, **self.share)
         reading = Reading(self.loaded, experiment.rollout, list(drawn))
         supervised = [place for place, item in enumerate(drawn) if item.domain.supervised]
         parts = deal(supervised, micro_batch_size(len(supervised), experiment.accumulation_steps))

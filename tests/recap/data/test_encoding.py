@@ -179,7 +179,9 @@ def test_what_the_chat_format_does_not_take_is_said_before_anything_is_drawn(
     random_tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_asking(random_tiny, Asking(system="be brief"), "a/Domain", ENDLESS)
-    with pytest.raises(ValueError, match="a/Domain: a prompt of one character has 104 tokens, and a/Domain.max_prompt"):
+    with pytest.raises(
+        ValueError, match=r"a/Domain: a prompt of one character has 104 tokens, and a/Domain.max_prompt"
+    ):
         check_asking(random_tiny, Asking(prompt="x" * 100 + "{question}", max_prompt_tokens=50), "a/Domain", ENDLESS)
     with pytest.raises(
         ValueError, match="the model's context of 1024 tokens, less 1024 of the completion, does not hold"
@@ -188,5 +190,5 @@ def test_what_the_chat_format_does_not_take_is_said_before_anything_is_drawn(
     template = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     monkeypatch.setattr(random_tiny.processor, "chat_template", template)
     monkeypatch.setattr(random_tiny.tokenizer, "chat_template", template)
-    with pytest.raises(ValueError, match="a/Domain: the chat format of .* does not take .*System role not supported"):
+    with pytest.raises(ValueError, match=r"a/Domain: the chat format of .* does not take .*System role not supported"):
         check_asking(random_tiny, Asking(system="be brief"), "a/Domain", ENDLESS)
