@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from recap.data.prompts import Prompt
+from recap.data.prompts import Asking, Prompt
 from recap.evaluation.capabilities import Capability, evaluate
 from recap.experiment.config import LoadedConfig
 from recap.learning.trainer import Trainer
@@ -108,6 +108,27 @@ def test_what_is_asked_for(trained: LoadedModel, generator: VLLMServer, server: 
     assert chats[0]["logprobs"]
     sample(trained, generator, seed=3, step=5)
     assert server.posted("/v1/completions")[1] == text
+
+
+def test_a_whole_chat_reaches_the_server_as_the_model_in_training_reads_it(
+    trained: LoadedModel, generator: VLLMServer, server: Any
+) -> None:
+    """System prompt, shots, arguments, and pictures in their places: the server's token ids are compared with ours."""
+    (picture,) = EXAMPLES[0].images
+    asking = Asking(
+        prompt="look: {question}", system="be brief", shots=[("1+1=?", "2")], chat_arguments={"enable_thinking": False}
+    )
+    between = Example("between", "is <image> like <image>?", "", (picture, *EXAMPLES[2].images))
+    prompts = [asking.ask(example) for example in (between, *EXAMPLES)]
+    rollout = roll_out(
+        trained, prompts, group_size=2, max_new_tokens=4, temperature=1.0, device=CPU, generator=generator
+    )
+    assert len(rollout.completions) == 8
+    asked = server.posted("/v1/chat/completions")
+    assert len(asked) == 3
+    assert all(body["chat_template_kwargs"] == {"enable_thinking": False} for body in asked)
+    kinds = {tuple(part["type"] for part in body["messages"][-1]["content"]) for body in asked}
+    assert kinds == {("text", "image_url", "text", "image_url", "text"), ("image_url", "text")}
 
 
 def seeds_of(rollout: Rollout, step: int = 0) -> list[int]:
