@@ -18,6 +18,7 @@ def prepare(
     """Opens every source of an experiment, held-out ones too, as each run does when it starts: downloads what is not here yet,
     reads the first rows, and says what it found and how long it took."""
     from recap.experiment.prepare import open_source, sources_of
+    from recap.runs.self_replay import prepare_self_replay
 
     try:
         config = load(file, bind, plugin, allow_unused)
@@ -26,6 +27,10 @@ def prepare(
         fail(error)
     console = Console(soft_wrap=True)
     failures = []
+    try:
+        prepare_self_replay(config.experiment, lambda line: console.print(line, highlight=False, markup=False))
+    except ValueError as error:
+        fail(error)
     for binding, source in sources_of(config.experiment).items():
         try:
             console.print(str(open_source(binding, source)), highlight=False, markup=False)

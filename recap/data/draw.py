@@ -8,7 +8,7 @@ from typing import NamedTuple
 from recap.data.domains import Domain
 from recap.data.endings import next_step
 from recap.data.mixtures import Mixture
-from recap.data.prompts import Prompt, ask
+from recap.data.prompts import Prompt
 
 
 class Drawn(NamedTuple):
@@ -40,6 +40,6 @@ def draw(
         first = (rank - dealt + domain.source.position) % processes
         examples = domain.source.take(allocation[domain.name], first, processes)
         dealt += allocation[domain.name]
-        shares.append([Drawn(domain, ask(domain.prompt, domain.fill(example))) for example in examples])
+        shares.append([Drawn(domain, domain.ask(domain.fill(example))) for example in examples])
     longest = max(map(len, shares))
     return [share[turn] for turn in range(longest) for share in shares if turn < len(share)]

@@ -15,15 +15,15 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor
 
-from recap.data.draw import Drawn, draw
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import check_layout, live_layout
 from recap.experiment.prepare import open_sources
 from recap.learning.advantages import step_advantages
 from recap.learning.batch import Batch as Batch  # part of what `step` returns
 from recap.learning.batch import count, mean_rewards, rollout_metrics
+from recap.learning.intake import Intake, StepPrompts, micro_batch_size
 from recap.learning.loss import StepCounts, weight_vector
-from recap.learning.microbatch import deal, micro_batch_size, reinforcement_batches, supervised_batches
+from recap.learning.microbatch import reinforcement_batches, supervised_batch
 from recap.learning.models import Models
 from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.learning.phases import Phases, timed
@@ -79,14 +79,17 @@ class Trainer:
         self.signals = Signals(self.domains, self.objectives, self.reweighting.signal_kinds)
         self.models = Models(experiment, self.accelerator)
         self.loaded = self.models.loaded
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.intake = Intake(experiment, self.loaded, rank, processes)
+        self.intake.check()
         self.update = Update(experiment, self.models, self.reweighting, self.accelerator)
 
     def step(self) -> StepResult:
         """One step of Algorithm 1."""
         self.phases = Phases()
-        drawn = self.draw()
-        pending = self.roll_out(drawn)
-        batch = self.verify(pending, drawn)
+        prompts = self.draw()
+        pending = self.roll_out(prompts)
+        batch = self.verify(pending, prompts)
         counts, sums = self.count(batch)
         rewards = mean_rewards(counts, sums, self.domains, self.objectives, self.experiment.objective_scope)
         if self.reweighting.same_step:
@@ -102,27 +105,24 @@ class Trainer:
     # --- the lines of a step
 
     @timed("rollout")
-    def draw(self) -> list[Drawn]:
-        """This process's share of the step's prompts."""
-        experiment, rank = self.experiment, self.accelerator.process_index
-        share = {"rank": rank, "processes": self.accelerator.num_processes}
+    def draw(self) -> StepPrompts:
+        """This process's share of the step's prompts, encoded; without those that the model cannot read."""
         with local_work(self.accelerator):
-            return draw(self.domains, experiment.mixture, experiment.prompts_per_step, step=self.step_number, **share)
+            return self.intake(self.step_number)
 
     @timed("rollout")
-    def roll_out(self, drawn: Sequence[Drawn]) -> list[PendingRewards]:
+    def roll_out(self, prompts: StepPrompts) -> list[PendingRewards]:
         """Completions of the prompts that are trained by reinforcement; each part is judged while the next is sampled."""
         sampling, pending = self.experiment.rollout, []
-        reinforced = [item for item in drawn if item.domain.verifiers]
-        size = sampling.batch_size or max(1, len(reinforced))
         self.models.ready_to_sample()
         self.loaded.model.eval()
         with local_work(self.accelerator), self.accelerator.autocast():
-            for start in range(0, len(reinforced), size):
-                domains, prompts = zip(*reinforced[start : start + size], strict=True)
+            for part in prompts.reinforced:
+                domains, asked = zip(*part.drawn, strict=True)
                 rollout = roll_out(
                     self.loaded,
-                    prompts,
+                    asked,
+                    encoded=part.prompts,
                     group_size=sampling.group_size,
                     max_new_tokens=sampling.max_new_tokens,
                     temperature=sampling.temperature,
@@ -138,20 +138,19 @@ class Trainer:
         return pending
 
     @timed("verify")
-    def verify(self, pending: Sequence[PendingRewards], drawn: Sequence[Drawn]) -> Batch:
+    def verify(self, pending: Sequence[PendingRewards], prompts: StepPrompts) -> Batch:
         """Rewards of every completion, and the targets of the supervised prompts."""
-        layout = (self.domains, self.objectives, self.experiment.objective_scope, self.accelerator.device)
-        imitated, most = [item for item in drawn if item.domain.supervised], self.experiment.scoring.max_tokens
-        parts = deal(imitated, micro_batch_size(len(imitated), self.experiment.accumulation_steps))
+        device = self.accelerator.device
+        layout = (self.domains, self.objectives, self.experiment.objective_scope)
         with local_work(self.accelerator):
-            batches = (supervised_batches(self.loaded, part, *layout, max_tokens=most) for part in parts)
-            targets = [batch for found in batches for batch in found]
-            judged = [item.result(*layout) for item in pending]
+            targets = [supervised_batch(part, *layout, self.loaded.pad_token_id, device) for part in prompts.imitated]
+            judged = [item.result(*layout, device) for item in pending]
         return Batch(
             [item.rollout for item in pending],
             [table for table, _ in judged],
             targets,
             [result for _, result in judged],
+            prompts.cut,
         )
 
     def count(self, batch: Batch) -> tuple[StepCounts, Tensor]:

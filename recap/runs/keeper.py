@@ -114,7 +114,7 @@ class Keeper:
             self.accelerator,
             self.directory,
             step,
-            self.state.state_dict(),
+            self.state.state_dict(alone),
             self.state.scores.mean(step),
             keep=self.experiment.checkpoints.keep,
             tensors=self.state.tensors(),

@@ -117,7 +117,9 @@ class Run:
                     last = experiment.over(trainer.step_number)  # kept, so that the run can be given more steps
                     if best or last or _due(experiment.checkpoints.every, trainer.step_number):
                         keeper.save(progress)
-                progress.say(*early_end(trainer.step_number, experiment.steps), *malformed_lines(trainer.domains))
+                progress.say(*early_end(trainer.step_number, experiment.steps))
+                progress.say(*malformed_lines(trainer.domains, self.accelerator))
+                progress.say(*malformed_lines(experiment.capabilities, self.accelerator, "capability "))
                 if experiment.checkpoints.save_model:
                     self.save_model()
                 keeper.finished()

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from recap.data.domains import Domain
-from recap.data.prompts import Prompt, ask
+from recap.data.encoding import Room, encode_prompts
+from recap.data.prompts import Prompt
 from recap.experiment.experiment import Experiment
 from recap.rewards.requests import ScoreRequest
 from recap.rewards.workers import RewardWorkers
@@ -73,13 +74,16 @@ def make(
     kept: list[Kept] = []
     asked = 0
     for start in range(0, total, batch):
-        found = _prompts(source.source, domain, range(start, min(start + batch, total)))
-        if not found:
+        drawn = _prompts(source.source, domain, range(start, min(start + batch, total)))
+        rooms = [Room(loaded.context_length, source.max_new_tokens)] * len(drawn)
+        found = encode_prompts(loaded, [domain] * len(drawn), [prompt for _, prompt in drawn], rooms)
+        if found.tensors is None:
             continue
-        positions, prompts = zip(*found, strict=True)
+        positions, prompts = [drawn[place][0] for place in found.places], found.prompts
         rollout = roll_out(
             loaded,
             prompts,
+            encoded=found.tensors,
             group_size=source.samples,
             max_new_tokens=source.max_new_tokens,
             temperature=source.temperature,
@@ -98,7 +102,7 @@ def _prompts(source: ReplaySource, domain: Domain, positions: range) -> list[tup
     found = []
     for position in positions:
         try:
-            found.append((position, ask(domain.prompt, domain.fill(source.example(position)))))
+            found.append((position, domain.ask(domain.fill(source.example(position)))))
         except MalformedExample:
             continue
     return found

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recap.learning.trainer import Trainer
 from recap.runs.checkpoint import load_checkpoint, read_state, read_tensors
+from recap.runs.malformed import load_source_states, source_states
 from recap.runs.random_state import random_states, set_random_states
 from recap.runs.scores import ScoreHistory
 
@@ -45,9 +46,14 @@ class RunState:
         self.skipped_in_a_row = 0
         self.unsaved: list[str] = []
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds, as JSON has it."""
+    def state_dict(self, alone: bool = False) -> dict[str, Any]:
+        """What a checkpoint holds, as JSON has it.
+
+        Args:
+            alone: on the main process only: what the others have skipped of the sources is not in it.
+        """
         trainer = self.trainer
+        sources = {domain.name: domain.source.state_dict() for domain in trainer.domains}
         return {
             "skipped_in_a_row": self.skipped_in_a_row,
             "scores": self.scores.state_dict(),
@@ -55,7 +61,7 @@ class RunState:
             "objectives": [objective.name for objective in trainer.objectives],
             "reweighting": trainer.reweighting.state_dict(),
             "signals": trainer.signals.state_dict(),
-            "sources": {domain.name: domain.source.state_dict() for domain in trainer.domains},
+            "sources": sources if alone else source_states(trainer.domains, trainer.accelerator),
             "seed": trainer.experiment.seed,
             "gradient_method": trainer.experiment.gradient_method,
             "unsaved": self.unsaved,
@@ -78,8 +84,7 @@ class RunState:
         trainer.models.go_on_after(trainer.step_number)
         self.skipped_in_a_row = state["skipped_in_a_row"]
         self.scores.load_state_dict(state["scores"])
-        for domain in trainer.domains:
-            domain.source.load_state_dict(state["sources"][domain.name])
+        load_source_states(trainer.domains, state["sources"], trainer.accelerator)
         policy = type(trainer.reweighting).__name__
         if state.get("policy", policy) == policy:
             trainer.reweighting.load_state_dict(state["reweighting"])

@@ -123,17 +123,23 @@ def roll_out(
     shared_prefix: bool = True,
     keep_prefix: bool = False,
     generator: Generator | None = None,
+    encoded: EncodedPrompts | None = None,
 ) -> Rollout:
     """Samples G completions of each prompt; temperature 0 takes the likeliest token instead.
 
     Our own decoder draws each token by inverting the cumulative distribution at a random number of `draw_uniforms`; another
     generator gets a seed per prompt.
 
+    Args:
+        encoded: the prompts as tensors, where they are there already.
+
     Raises:
         GeneratorError: the generator is not there, or gave an answer that cannot be used.
     """
     examples = [prompt.example for prompt in prompts]
-    encoded = loaded.encode([prompt.text for prompt in prompts], examples, device)
+    if encoded is None:
+        encoded = loaded.encode([prompt.chat for prompt in prompts], examples, device)
+    encoded = encoded.to(device)
     prompts = [
         replace(prompt, example=replace(prompt.example, processed_size=size))
         for prompt, size in zip(prompts, encoded.processed_sizes, strict=True)
@@ -169,5 +175,5 @@ def generation_requests(
     for prompt, (ids, real) in zip(prompts, rows, strict=True):
         key = _seed_of(seed, step, prompt.example.id, prompt.example.occurrence)
         own_seed = int(key.generate_state(1, np.uint32)[0])
-        requests.append(GenerationRequest(prompt.text, prompt.example.images, ids[real].tolist(), own_seed))
+        requests.append(GenerationRequest(prompt.chat, prompt.example.images, ids[real].tolist(), own_seed))
     return requests

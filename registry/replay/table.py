@@ -182,6 +182,7 @@ class RowSource(ReplaySource):
             box_frame=self.box_frame,
             file_size=file_size,
             metadata=metadata,
+            where=row.where,
         )
 
     def _check_choice(self, parameter: str, allowed: Sequence[str], optional: bool = False) -> None:

@@ -153,7 +153,7 @@ def _prompt(loaded: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
     are expanded already (huggingface/trl#6294)."""
     if not request.images:
         return {"prompt_token_ids": request.token_ids}
-    text = loaded.chat(request.text, len(request.images))
+    text = loaded.chat(request.chat, len(request.images))
     return {"prompt": text, "multi_modal_data": {"image": list(request.images)}}
 
 
