@@ -10,6 +10,8 @@ from rich.console import Console
 from recap.cli.application import app
 from recap.cli.common import fail
 
+BINDINGS = 6  # that are shown of each group
+
 
 @app.command(
     epilog="Examples:  recap compare runs/quickstart-* --margin 0.02"
@@ -56,8 +58,10 @@ def compare(
     console = Console(soft_wrap=True)
     for label, group in groups.items():
         console.print(f"{label}: {', '.join(run.name for run in group.values())}", highlight=False, markup=False)
-        for binding in differing(groups)[label]:
-            console.print(f"    {binding}", highlight=False, markup=False)
+        bindings = sorted(differing(groups)[label], key=lambda binding: not binding.startswith("train."))
+        more = [f"and {len(bindings) - BINDINGS} more bindings"] if len(bindings) > BINDINGS else []
+        for line in [*bindings[:BINDINGS], *more]:
+            console.print(f"    {line}", highlight=False, markup=False)
     for table in tables(result):
         console.print(table)
     for line in [*footnotes(result), *notes]:

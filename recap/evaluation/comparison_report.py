@@ -36,11 +36,12 @@ def footnotes(found: Comparison) -> list[str]:
         lines.append("'open' is no equality: give --margin to test for equivalence.")
     else:
         lines.append(f"equivalent: within ± {found.margin:g}, by two one-sided tests at 5 % each.")
-    fewest = min((c.difference.seeds for c in [*found.changes, *found.differences]), default=0)
-    if fewest < 6:
+    fewest = min((contrast.difference.seeds for contrast in [*found.changes, *found.differences]), default=0)
+    if fewest == 1:
+        lines.append("One seed says nothing of other seeds: what is of one shows its examples alone.")
+    elif fewest < 6:
         floor = 2 / 2**fewest
-        seeds = f"{fewest} seed{'s' * (fewest != 1)}"
-        lines.append(f"With {seeds} the sign-flip test cannot go below p = {min(1.0, floor):.3g}; six reach 0.031.")
+        lines.append(f"With {fewest} seeds the sign-flip test cannot go below p = {floor:.3g}; six reach 0.031.")
     return lines
 
 
@@ -79,7 +80,7 @@ def _contrasts(found: Comparison, contrasts: Sequence[Contrast], title: str) -> 
 def _examples(contrasts: Sequence[Contrast], other: str) -> Table:
     headers = ["group", "capability", "kept", "lost", "gained", "neither", "McNemar's p, seed by seed", "n could find"]
     table = _table(
-        f"the same examples under {other} and now, summed over seeds (right: a score of 0.5 or more)", *headers
+        f"single examples, from {other} to the group, summed over seeds (right: a score of 0.5 or more)", *headers
     )
     for contrast in contrasts:
         parts = list(contrast.within.values())
@@ -104,7 +105,8 @@ def _table(title: str, *headers: str) -> Table:
 
 
 def _with(mean: float, interval: Interval) -> str:
-    return f"{mean:.3f}" if math.isnan(interval.low) else f"{mean:.3f} {_interval(interval)}"
+    ends = "" if math.isnan(interval.low) else f" [{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{mean:.3f}{ends}"
 
 
 def _interval(interval: Interval) -> str:

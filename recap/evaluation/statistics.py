@@ -101,14 +101,17 @@ def t_p(differences: Differences) -> float:
 
 
 def sign_flip_p(differences: Differences) -> float:
-    """Two-sided: the share of the 2^S ways to flip signs whose mean is at least as far from 0 as the one seen."""
+    """Two-sided: the share of the 2^S ways to flip signs whose mean is at least as far from 0 as the one seen.
+
+    NaN for a single seed.
+    """
 
     def mean(values: Differences, axis: int) -> NDArray[np.float64]:
         result: NDArray[np.float64] = values.mean(axis=axis)
         return result
 
     if len(differences) < 2:
-        return 1.0
+        return math.nan
     found = stats.permutation_test(
         (differences,),
         mean,

@@ -9,17 +9,20 @@ RUN/outcomes/step-000020.parquet    a row for every completion; see `recap.evalu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from recap.data.domains import describe
+from recap.evaluation.capabilities import Capability
 from recap.evaluation.outcomes import Outcomes, read_outcomes, write_outcomes
 from recap.experiment.describe import settings
 from recap.experiment.experiment import Experiment
 from recap.runs.tracking import Tracker
 
 FOLDER = "outcomes"
+ELSE = {"name", "source", "examples", "batch_size"}
 
 
 class OutcomeRecord:
@@ -58,16 +61,7 @@ def about_run(experiment: Experiment, name: str, model: str, configuration: str)
         model: the loaded model, described.
         configuration: gin's, as it took effect.
     """
-    capabilities = {
-        capability.name: {
-            "prompt": capability.prompt,
-            "verifier": describe(capability.verifier),
-            "max_new_tokens": capability.max_new_tokens,
-            "samples": capability.samples,
-            "temperature": capability.temperature,
-        }
-        for capability in experiment.capabilities
-    }
+    capabilities = {capability.name: _asked(capability) for capability in experiment.capabilities}
     return {
         "run": name,
         "seed": experiment.seed,
@@ -77,6 +71,19 @@ def about_run(experiment: Experiment, name: str, model: str, configuration: str)
         "configuration": configuration,
         "capabilities": capabilities,
     }
+
+
+def _asked(capability: Capability) -> dict[str, str]:
+    """How a capability is asked and judged: whatever else it is, its examples tell."""
+    asked = {field.name: _text(getattr(capability, field.name)) for field in fields(capability) if field.name not in ELSE}
+    settings_of_verifier = getattr(capability.verifier, "__dict__", {}).items()
+    return asked | {f"verifier.{name}": _text(value) for name, value in settings_of_verifier if not name.startswith("_")}
+
+
+def _text(value: Any) -> str:
+    """The same in every process: what has no text of its own would show its address."""
+    text = repr(value)
+    return describe(value) if " at 0x" in text else text
 
 
 def file_name(step: int) -> str:

@@ -52,7 +52,8 @@ def test_a_run_keeps_what_came_of_every_example(small: Small, tmp_path: Path) ->
         assert (about["step"], about["seed"], about["steps"], about["run"]) == (step, 0, 2, "test")
         assert about["settings"]["reweighting"] == "Recap"
         assert "train.steps = 2" in about["configuration"]
-        assert about["capabilities"]["counting"]["samples"] == 2
+        assert about["capabilities"]["counting"]["samples"] == "2"
+        assert about["capabilities"]["counting"]["verifier"] == "Accuracy"
     logged = client().get_run(run_id).data.metrics
     for name in ("counting", "arithmetic"):
         assert logged[f"capability_tokens/{name}"] > 1
