@@ -34,13 +34,18 @@ replay_sources = Registry(
     "replay",
     [
         "registry.replay.arithmetic",
+        "registry.replay.careless",
+        "registry.replay.comparing",
+        "registry.replay.copying",
         "registry.replay.coreset",
         "registry.replay.counting",
         "registry.replay.grounding",
         "registry.replay.hub_dataset",
         "registry.replay.files",
+        "registry.replay.naming",
         "registry.replay.reading",
         "registry.replay.reasoning_gym",
+        "registry.replay.subtraction",
     ],
 )
 reweighting_policies = Registry(
