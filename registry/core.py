@@ -72,9 +72,17 @@ class Registry:
     def __init__(self, kind: str, gin_module: str, builtins: Sequence[str] = ()) -> None:
         self.kind = kind
         self.gin_module = gin_module
+        self.__name__ = f"registry.{gin_module}"
         self._builtins = tuple(builtins)
         self._loaded = False
         self._entries: dict[str, Entry] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """A module of the package that has the family's name, which it hides: ``registry.verifiers.base``."""
+        package = self.__dict__.get("__name__")
+        if package and (module := sys.modules.get(f"{package}.{name}")):
+            return module
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def register(self, name: str) -> Callable[[T], T]:
         """Registers a class or function under `name`; use as a decorator.

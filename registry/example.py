@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from registry.answer_places import AnswerPlaces, write_answer
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-BoxFrame = Literal["file", "processed", "fraction"]
+BoxFrame = Literal["file", "processed", "fraction", "thousandths"]
 """The frame in which a box [x1, y1, x2, y2] is written:
 
-file       pixels of the image file as published (RefCOCO, LISA test)
-processed  pixels of the image after the processor resized it (what Qwen2.5-VL writes)
-fraction   fractions of width and height, 0 to 1
+file         pixels of the image file as published (RefCOCO, LISA test)
+processed    pixels of the image after the processor resized it (what Qwen2.5-VL writes)
+fraction     fractions of width and height, 0 to 1
+thousandths  thousandths of width and height, 0 to 1000 (what Qwen2-VL and Qwen3-VL write)
 """
 
 Size = tuple[int, int]
@@ -34,11 +37,13 @@ class Example:
         question: the text that the prompt template wraps.
         answer: the reference, as text; a box as ``[x1, y1, x2, y2]``.
         images: pictures in the order in which the question refers to them.
-        target: the completion to imitate in next-token prediction; None: ``<answer>{answer}</answer>``.
+        target: the completion to imitate in next-token prediction; None: the answer, where `answer_in` says.
         choices: texts of the options of a multiple-choice question, in the order A, B, C, ...
         box_frame: the frame of the box in `answer`; None where the answer is not a box.
         file_size: size of the first image as published.
         processed_size: size of the first image as the model sees it; filled in by the engine.
+        answer_in: where the answer stands in a completion (`registry.answer_places`): one place, or several that are
+            tried in order; filled in by the engine.
         metadata: anything else that a verifier may want; picklable.
     """
 
@@ -52,6 +57,7 @@ class Example:
     file_size: Size | None = None
     processed_size: Size | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    answer_in: AnswerPlaces = "tags"
 
     def without_images(self) -> Example:
         """The same example, cheap to send to another process."""
@@ -60,4 +66,4 @@ class Example:
     @property
     def supervised_target(self) -> str:
         """The completion that next-token prediction imitates."""
-        return self.target if self.target is not None else f"<answer>{self.answer}</answer>"
+        return self.target if self.target is not None else write_answer(self.answer, self.answer_in)

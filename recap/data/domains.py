@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gin
@@ -13,6 +13,8 @@ from torch import Tensor
 from recap.data.names import check_name
 from recap.data.objectives import NextTokenPrediction
 from recap.data.prompts import check_template
+from registry.answer_places import AnswerPlaces, check_places
+from registry.example import Example
 from registry.replay.base import ReplaySource
 from registry.verifiers.base import Judge
 
@@ -39,16 +41,22 @@ class Domain:
         objectives: objective name -> verifier (trained by reinforcement) or `@next_token_prediction()` (trained on the
             reference). Domains that use one name share that objective, unless the scope is per domain.
         prompt: the template around ``{question}``.
+        answer: where a completion's answer stands: 'tags', 'boxed', 'after:####' (any marker), 'last', 'whole', or several
+            that are tried in order; all verifiers read it there.
+        target: what is imitated, around ``{answer}``, of an example that has no target of its own; None: the answer in its
+            place, such as ``<answer>{answer}</answer>``. Replayed chat text is imitated as it is with '{answer}'.
         name: the gin scope, unless given.
 
     Raises:
-        ValueError: no objectives, a prompt without ``{question}``, something that is no verifier, or a name that cannot be
-            logged.
+        ValueError: no objectives, a prompt without ``{question}``, an unknown place, a target without ``{answer}``,
+            something that is no verifier, or a name that cannot be logged.
     """
 
     source: ReplaySource
     objectives: Mapping[str, Judge | NextTokenPrediction]
     prompt: str = "{question}"
+    answer: AnswerPlaces = "tags"
+    target: str | None = None
     name: str = field(default_factory=lambda: scope_name("Domain"))
 
     def __post_init__(self) -> None:
@@ -70,6 +78,18 @@ class Domain:
                     " write @verifiers.name()"
                 )
         check_template(self.prompt, f"{self.name}/Domain.prompt")
+        check_places(self.answer, f"{self.name}/Domain.answer")
+        if self.target is not None and "{answer}" not in self.target:
+            raise ValueError(
+                f"{self.name}/Domain.target must contain {{answer}}, the place of the example's answer; it is {self.target!r}"
+            )
+
+    def fill(self, example: Example) -> Example:
+        """The example with what the domain says of its answer: where it stands, and what is imitated."""
+        target = example.target
+        if target is None and self.target is not None:
+            target = self.target.replace("{answer}", example.answer)
+        return replace(example, answer_in=self.answer, target=target)
 
     @property
     def verifiers(self) -> dict[str, Judge]:

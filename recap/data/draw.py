@@ -34,6 +34,6 @@ def draw(
         first = (rank - dealt + domain.source.position) % processes
         examples = domain.source.take(allocation[domain.name], first, processes)
         dealt += allocation[domain.name]
-        shares.append([Drawn(domain, ask(domain.prompt, example)) for example in examples])
+        shares.append([Drawn(domain, ask(domain.prompt, domain.fill(example))) for example in examples])
     longest = max(map(len, shares))
     return [share[turn] for turn in range(longest) for share in shares if turn < len(share)]

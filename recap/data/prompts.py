@@ -18,8 +18,17 @@ THINKING = (
     " <answer> </answer> tags."
 )
 BOX = "{question} Output the answer as <answer>[x1, y1, x2, y2]</answer>."
+# For answers that stand elsewhere than in tags: Domain.answer = 'boxed' (Qwen2.5-Math), 'after:####' (GSM8K),
+# 'after:Answer:' (DAPO).
+BOXED = "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
+HASHES = '{question}\nReason step by step, and end with a line "#### " and the final answer alone.'
+ANSWER_LINE = (
+    "Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer"
+    " (without quotes) where $Answer is the answer to the problem.\n\n{question}\n\nRemember to put your answer on its"
+    ' own line after "Answer:".'
+)
 
-for _name in ("PLAIN", "ANSWER", "THINKING", "BOX"):
+for _name in ("PLAIN", "ANSWER", "THINKING", "BOX", "BOXED", "HASHES", "ANSWER_LINE"):
     gin.constant(f"prompts.{_name}", globals()[_name])
 
 

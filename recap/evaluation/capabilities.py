@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import gin
@@ -13,15 +13,16 @@ from annotated_types import Ge
 
 from recap.data.domains import scope_name
 from recap.data.names import check_name
-from recap.data.prompts import ask, check_template
+from recap.data.prompts import Prompt, ask, check_template
 from recap.rewards.requests import ScoreRequest
 from recap.rewards.workers import RewardWorkers
 from recap.sampling.generators import Generator
 from recap.sampling.rollout import roll_out
+from registry.answer_places import AnswerPlaces, check_places
 from registry.backends.base import LoadedModel
 from registry.replay.base import ReplaySource
+from registry.verifiers.answers import answer_of
 from registry.verifiers.base import Judge
-from registry.verifiers.tags import answer_text
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -36,6 +37,7 @@ class Capability:
         source: held-out examples; those at positions 0 to `examples` - 1 are used, the same at every evaluation.
         verifier: what judges a completion; the score is its mean.
         prompt: the template around ``{question}``.
+        answer: where a completion's answer stands, as in `Domain.answer`.
         examples: how many.
         max_new_tokens: a completion longer than this is cut off.
         batch_size: prompts per process that are answered together.
@@ -45,6 +47,7 @@ class Capability:
     source: ReplaySource
     verifier: Judge
     prompt: str = "{question}"
+    answer: AnswerPlaces = "tags"
     examples: int = 256
     max_new_tokens: Annotated[int, Ge(1)] = 512
     batch_size: Annotated[int, Ge(1)] = 64
@@ -53,6 +56,7 @@ class Capability:
     def __post_init__(self) -> None:
         check_name(self.name, f"{self.name}/Capability.name")
         check_template(self.prompt, f"{self.name}/Capability.prompt")
+        check_places(self.answer, f"{self.name}/Capability.answer")
         if isinstance(self.verifier, type):
             raise ValueError(
                 f"{self.name}/Capability.verifier is the class {self.verifier.__name__}: it lacks its parentheses, write"
@@ -69,8 +73,8 @@ class CapabilityScore:
     Attributes:
         score: mean of the verifier, in [0, 1].
         standard_error: of that mean over the examples.
-        formatted: share of completions with an answer in `<answer>` tags: failing to answer in the format is not failing
-            to know.
+        formatted: share of completions with an answer where it should stand (`Capability.answer`): failing to answer in the
+            format is not failing to know.
         examples: how many were judged; fewer than asked for where some were malformed.
     """
 
@@ -110,28 +114,27 @@ def _evaluate_one(
     accelerator: Accelerator,
     generator: Generator | None,
 ) -> CapabilityScore:
-    source = capability.source
-    source.position = 0
-    examples = source.take(capability.examples, accelerator.process_index, accelerator.num_processes)
-    prompts = [ask(capability.prompt, example) for example in examples]
     requests: list[ScoreRequest] = []
-    for start in range(0, len(prompts), capability.batch_size):
+    rewards: list[float | None] = []
+    for prompts in _batches(capability, accelerator.process_index, accelerator.num_processes):
         with accelerator.autocast():  # the numerics that the model is trained with
             rollout = roll_out(
                 loaded,
-                prompts[start : start + capability.batch_size],
+                prompts,
                 group_size=1,
                 max_new_tokens=capability.max_new_tokens,
                 temperature=0.0,
                 device=accelerator.device,
                 generator=generator,
             )
-        requests += [
+        asked = [
             ScoreRequest(capability.verifier, completion, prompt.example)
             for completion, prompt in zip(rollout.completions, rollout.prompts, strict=True)
         ]
-    scores = [score for score in workers.score(requests).rewards if score is not None]
-    formatted = sum(answer_text(request.completion) is not None for request in requests)
+        rewards += workers.score(asked).rewards
+        requests += [request._replace(example=request.example.without_images()) for request in asked]
+    scores = [score for score in rewards if score is not None]
+    formatted = sum(answer_of(request.completion, request.example) is not None for request in requests)
     sums = torch.tensor(
         [len(scores), sum(scores), sum(score * score for score in scores), formatted, len(requests)],
         dtype=torch.float64 if accelerator.device.type != "mps" else torch.float32,
@@ -146,3 +149,13 @@ def _evaluate_one(
         formatted=in_format / asked if asked else math.nan,
         examples=int(count),
     )
+
+
+def _batches(capability: Capability, rank: int, processes: int) -> Iterator[list[Prompt]]:
+    """This process's prompts, a batch at a time: no more pictures are decoded than are asked about together."""
+    source = capability.source
+    source.position = 0
+    while source.position < capability.examples:
+        count = min(capability.batch_size * processes, capability.examples - source.position)
+        if examples := source.take(count, rank, processes):
+            yield [ask(capability.prompt, replace(example, answer_in=capability.answer)) for example in examples]

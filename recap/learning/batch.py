@@ -85,9 +85,17 @@ def rollout_metrics(batch: Batch, device: torch.device, reduce: Reduce) -> dict[
         + sum(int(item.mask.sum()) for item in batch.supervised),
         sum(result.faults.total() for result in batch.verified),
         sum(result.timeouts.total() for result in batch.verified),
+        sum(table.left_out for table in batch.rewards),
     ]
-    completions, truncated, tokens, faults, timeouts = reduce(torch.tensor(sums, device=device).float()).tolist()
+    completions, truncated, tokens, faults, timeouts, left_out = reduce(
+        torch.tensor(sums, device=device).float()
+    ).tolist()
     metrics = {"completion_tokens": tokens}
     if completions:
-        metrics |= {"truncated": truncated / completions, "verifier_faults": faults, "verifier_timeouts": timeouts}
+        metrics |= {
+            "truncated": truncated / completions,
+            "verifier_faults": faults,
+            "verifier_timeouts": timeouts,
+            "verifier_left_out": left_out,
+        }
     return metrics

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 import transformers
@@ -19,6 +21,7 @@ from recap.parallel.adapter_checkpoint import leave_frozen_out
 from recap.parallel.processes import everywhere
 from recap.parallel.replica import frozen_copy, refresh, replica_of
 from recap.parallel.sharding import is_sharded, ready_sharded
+from recap.sampling.first_use import Asked, settle_before_sampling
 from recap.sampling.generators.sync import WeightSync
 
 
@@ -33,6 +36,7 @@ class Models:
         held: the precision of weights that no optimizer moves (frozen ones, copies): that of the arithmetic; None: their own.
         weight_sync: sends weights to the generator and watches that they arrive; None without a generator.
         generator_is_stale: whether the generator, where there is one, lacks the last update.
+        agree: whether something holds on all processes; they must ask together.
         trained_parameters: those of the scorer that the optimizer moves.
 
     Raises:
@@ -62,10 +66,10 @@ class Models:
         self._stand_beside(scorer)
         optimizer, self.schedule = experiment.optimizer.build(scorer.parameters(), experiment.steps)
         self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
-        if accelerator.num_processes > 1:  # every process comes to its first pass: `Trainer.evened`
-            scorer.agree = lambda condition: everywhere(accelerator, condition)
+        self.agree: Callable[[bool], bool] = partial(everywhere, accelerator) if accelerator.num_processes > 1 else bool
+        scorer.agree = self.agree  # every process comes to its first pass: `Trainer.evened`
         if self.sharded:
-            ready_sharded(self.scorer, scorer.agree)
+            ready_sharded(self.scorer, self.agree)
         accelerator.register_for_checkpointing(self.schedule)
         if experiment.adapter is not None:
             leave_frozen_out(accelerator)
@@ -84,11 +88,21 @@ class Models:
                 self.reference = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring)
 
     def ready_to_sample(self) -> None:
-        """Gives whoever samples the weights as they are now; on all processes together, nothing where it has them."""
+        """Gives whoever samples the weights as they are now; on all processes together, nothing where it has them.
+
+        The first time our own decoder's way of sharing prompts is settled, for what all processes can do.
+        """
         self.refresh()
-        if self.weight_sync is not None and self.generator_is_stale:
-            self.weight_sync(self.loaded)
-            self.generator_is_stale = False
+        if self.weight_sync is not None:
+            if self.generator_is_stale:
+                self.weight_sync(self.loaded)
+                self.generator_is_stale = False
+            return
+        experiment, accelerator = self.experiment, self.accelerator
+        asked: list[Asked] = [*(domain for domain in experiment.domains if domain.verifiers), *experiment.capabilities]
+        if asked:
+            with accelerator.autocast():
+                settle_before_sampling(self.loaded, asked, accelerator.device, self.agree)
 
     def refresh(self) -> None:
         """Gives `loaded` the weights as they are now, on all processes together; nothing where it has the same ones."""

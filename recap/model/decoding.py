@@ -37,7 +37,6 @@ def decode(
     *,
     shared_prefix: bool = True,
     keep_prefix: bool = False,
-    agree: Callable[[bool], bool] = bool,
 ) -> tuple[Tensor, Tensor, Prefix | None]:
     """Decodes G completions of each of P prompts.
 
@@ -46,15 +45,14 @@ def decode(
         uniforms: [P * G, T] in [0, 1), the random number behind each token; None: the likeliest token is taken.
         shared_prefix: one prefill per prompt, its keys and values shared by the group, finished completions leaving the batch;
             otherwise as if every completion had a prompt of its own. Both are compared at the first use
-            with a model.
+            with a model, unless `settle_decoding` was called before.
         keep_prefix: whether the prefill keeps its graph for the loss.
-        agree: see `settle_decoding`.
 
     Returns: token ids and mask, [P * G, up to T], padded on the right; the prefix, where it was to be kept and could be.
     """
     settings = (max_new_tokens, temperature)
     prefix = None
-    way = settle_decoding(loaded, prompts, agree).way if shared_prefix else None
+    way = settle_decoding(loaded, prompts).way if shared_prefix else None
     if way is not None:
         *prefilled, prefix = prefill(loaded.model, prompts, keep_prefix=keep_prefix)
         ids, mask = _decode(loaded, prompts, prefilled, group_size, *settings, uniforms, way)
@@ -155,7 +153,7 @@ def settle_decoding(
 
     Args:
         agree: whether something holds on all processes: then all of them must come here for the first time together, each
-            with a prompt at least.
+            with a prompt at least (`recap.sampling.first_use`).
     """
     model = loaded.model
     if model in _ways:

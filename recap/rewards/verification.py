@@ -12,7 +12,8 @@ from recap.data.objectives import Objective, ObjectiveScope, objective_name
 from recap.rewards.requests import ScoreRequest, ScoreResult
 from recap.rewards.table import RewardTable
 from recap.rewards.workers import PendingScores, RewardWorkers
-from recap.sampling.rollout import Rollout
+from recap.sampling.rollout import Rollout, token_ids
+from registry.verifiers.base import GroupVerifier
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,16 @@ class PendingRewards:
         result = self.scores.result()
         rewards = torch.zeros(len(rollout.prompts), rollout.group_size, len(objectives))
         applies = torch.zeros(rewards.shape, dtype=torch.bool)
-        for (p, g, local), score in zip(self.places, result.rewards, strict=True):
+        left_out = torch.zeros(rewards.shape[:2], dtype=torch.bool)
+        for (p, g, local), score, failed in zip(self.places, result.rewards, result.failed, strict=True):
+            left_out[p, g] |= failed and self.scores.workers.failures == "left_out"
             if score is not None:
                 k = columns[objective_name(self.domains[p].name, local, scope)]
                 rewards[p, g, k] = score
                 applies[p, g, k] = True
+        applies[left_out] = False
         index = domain_indices(self.domains, domains, device)
-        return RewardTable(rewards.to(device), applies.to(device), index), result
+        return RewardTable(rewards.to(device), applies.to(device), index, int(left_out.sum())), result
 
 
 def begin_verification(rollout: Rollout, domains: Sequence[Domain], workers: RewardWorkers) -> PendingRewards:
@@ -55,5 +59,6 @@ def begin_verification(rollout: Rollout, domains: Sequence[Domain], workers: Rew
         p, g = divmod(row, rollout.group_size)
         for local, verifier in domains[p].verifiers.items():
             places.append((p, g, local))
-            requests.append(ScoreRequest(verifier, completion, rollout.prompts[p].example))
+            ids = token_ids(rollout, row) if isinstance(verifier, GroupVerifier) else None
+            requests.append(ScoreRequest(verifier, completion, rollout.prompts[p].example, ids))
     return PendingRewards(rollout, list(domains), places, workers.begin(requests))

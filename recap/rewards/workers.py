@@ -1,7 +1,7 @@
 """Verifiers at work: many completions at once, slow verifiers in processes of their own that can be killed.
 
-A verifier that promises to be quick is called right here. One that cannot bound itself (`isolated`) is first asked for
-its shortcut; what that leaves open goes to a worker process, which is killed at the time limit.
+A verifier that promises to be `quick` is called right here. Any other is first asked for its shortcut; what that leaves open
+goes to a worker process, which is killed at the time limit.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import logging
 import math
 import multiprocessing
-import pickle
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import gin
 from pebble import ProcessExpired, ProcessPool
 
 from recap.rewards.requests import Fault, ScoreRequest, ScoreResult, verifier_name
-from recap.rewards.worker import Outcome, attempt, judge_packed, start_worker
-from registry.verifiers.base import Judge, Verifier
+from recap.rewards.tasks import Plan, Task, plan
+from recap.rewards.worker import Outcome, judge_packed, start_worker
+from registry.verifiers.base import Judge
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ _STALLED_S = 60.0  # beyond two time limits, without a sign from the workers: th
 _RESTARTS = 3  # of all workers, one after the other without a result, before giving up
 
 
-_Key = tuple[int, str, int]  # a verifier, a completion, an example
+Failures = Literal["zero", "left_out"]
+"""What becomes of a completion that a verifier failed on: reward 0, or none, so that it is not in its group."""
 
 
 class _Work(NamedTuple):
@@ -50,9 +51,7 @@ class PendingScores:
 
     workers: RewardWorkers
     requests: list[ScoreRequest]
-    keys: list[_Key]
-    outcomes: dict[_Key, Outcome]  # so far
-    isolated: dict[_Key, bytes]
+    plan: Plan
     work: _Work | None
 
     def result(self) -> ScoreResult:
@@ -81,18 +80,30 @@ class RewardWorkers:
         timeout_s: for one completion in a worker process.
         workers: processes, per training process.
         memory_gb: that a worker may allocate before it gets a MemoryError (Linux); None: no limit.
+        failures: what a completion gets in training that a verifier failed on or ran past the limit with: 'zero', the reward
+            0; or 'left_out', none from any verifier: it is not in its group, nothing is learnt from it or compared with it,
+            and `verifier_left_out` counts it. Evaluation always counts 0.
 
     Raises:
         ValueError: a setting out of range.
     """
 
-    def __init__(self, timeout_s: float = 5.0, workers: int = 2, memory_gb: float | None = 4.0) -> None:
+    def __init__(
+        self,
+        timeout_s: float = 5.0,
+        workers: int = 2,
+        memory_gb: float | None = 4.0,
+        failures: Failures = "zero",
+    ) -> None:
         if not timeout_s > 0:
             raise ValueError(f"rewards.timeout_s must be greater than 0; it is {timeout_s}")
         if workers < 1:
             raise ValueError(f"rewards.workers must be at least 1; it is {workers}")
         if memory_gb is not None and not memory_gb > 0:
             raise ValueError(f"rewards.memory_gb must be greater than 0, or None; it is {memory_gb}")
+        if failures not in get_args(Failures):
+            raise ValueError(f"rewards.failures must be 'zero' or 'left_out'; it is {failures!r}")
+        self.failures: Failures = failures
         self.timeout_s = timeout_s
         self.workers = workers
         self.memory_gb = memory_gb
@@ -127,48 +138,40 @@ class RewardWorkers:
     def begin(self, requests: Iterable[ScoreRequest]) -> PendingScores:
         """Sets the workers to the requests; the caller does something else until it asks for the `result`."""
         requests = list(requests)
-        keys = [(id(request.verifier), request.completion, id(request.example)) for request in requests]
-        outcomes: dict[_Key, Outcome] = {}
-        isolated: dict[_Key, bytes] = {}
-        for key, request in zip(keys, requests, strict=True):
-            if key in outcomes or key in isolated:
-                continue
-            outcome = _judge_here(request)
-            if outcome is None:
-                isolated[key] = _packed(request)
-            else:
-                outcomes[key] = outcome
-        return PendingScores(self, requests, keys, outcomes, isolated, self._schedule(list(isolated.values())))
+        planned = plan(requests)
+        return PendingScores(self, requests, planned, self._schedule(planned.tasks))
 
     def finish(self, pending: PendingScores) -> ScoreResult:
         """Waits for what `begin` set off; raises what `score` raises."""
-        outcomes, requests = pending.outcomes, pending.requests
-        outcomes.update(
-            zip(pending.isolated, self._collect(list(pending.isolated.values()), pending.work), strict=True)
-        )
-        result = ScoreResult([outcomes[key].reward for key in pending.keys])
-        for key, request in zip(pending.keys, requests, strict=True):
+        outcomes, keys, requests = pending.plan.outcomes, pending.plan.keys, pending.requests
+        for task, found in zip(pending.plan.tasks, self._collect(pending.plan.tasks, pending.work), strict=True):
+            outcomes.update(
+                dict.fromkeys(task.keys, found) if isinstance(found, Outcome) else zip(task.keys, found, strict=True)
+            )
+        result = ScoreResult([outcomes[key].reward for key in keys], [outcomes[key].error is not None for key in keys])
+        for key, request in zip(keys, requests, strict=True):
             self._count(outcomes[key], request, result)
-        for key, request in dict(zip(pending.keys, requests, strict=True)).items():
+        for key, request in dict(zip(keys, requests, strict=True)).items():
             self._check(outcomes[key], request)
         return result
 
-    def _schedule(self, tasks: Sequence[bytes]) -> _Work | None:
+    def _schedule(self, tasks: Sequence[Task]) -> _Work | None:
         """Sends tasks to the pool; None where the pool as a whole is lost."""
         if not tasks:
             return None
         try:
             pool = self._started_pool()
+            limit = self.timeout_s
             return _Work(
-                pool, [pool.schedule(judge_packed, args=(t, self.timeout_s), timeout=self.timeout_s) for t in tasks]
+                pool, [pool.schedule(judge_packed, args=(task.packed, limit), timeout=limit) for task in tasks]
             )
         except RuntimeError:
             self.close()
             return None
 
-    def _collect(self, tasks: Sequence[bytes], work: _Work | None) -> list[Outcome]:
+    def _collect(self, tasks: Sequence[Task], work: _Work | None) -> list[Outcome | list[Outcome]]:
         """The outcomes of all tasks; those that were lost with a pool are sent to another."""
-        outcomes: list[Outcome] = []
+        outcomes: list[Outcome | list[Outcome]] = []
         restarts = 0
         while len(outcomes) < len(tasks):
             known = len(outcomes)
@@ -192,9 +195,9 @@ class RewardWorkers:
                 raise
         return outcomes
 
-    def _outcome(self, future: Any) -> Outcome:
+    def _outcome(self, future: Any) -> Outcome | list[Outcome]:
         try:
-            outcome: Outcome = future.result(timeout=2 * self.timeout_s + _STALLED_S)
+            outcome: Outcome | list[Outcome] = future.result(timeout=2 * self.timeout_s + _STALLED_S)
             return outcome
         except ProcessExpired as error:
             return Outcome(0.0, f"its process ended with exit code {error.exitcode}")
@@ -221,7 +224,7 @@ class RewardWorkers:
 
     def _count(self, outcome: Outcome, request: ScoreRequest, result: ScoreResult) -> None:
         """Counts a fault or a time-out, and warns of the first of its kind."""
-        if outcome.error is None:
+        if outcome.error is None or outcome.fatal:
             return
         name = verifier_name(request.verifier)
         if outcome.timed_out:
@@ -239,6 +242,10 @@ class RewardWorkers:
     def _check(self, outcome: Outcome, request: ScoreRequest) -> None:
         """Raises for a reward outside its range, and for a verifier that has only ever failed."""
         reward = outcome.reward
+        if outcome.fatal:
+            raise ValueError(
+                f"verifier {verifier_name(request.verifier)!r}, example {request.example.id!r}: {outcome.error}"
+            )
         if reward is not None and math.isfinite(reward) and not 0 <= reward <= 1:
             raise ValueError(
                 f"verifier {verifier_name(request.verifier)!r} gave {reward} for example {request.example.id!r}:"
@@ -254,26 +261,3 @@ class RewardWorkers:
                 f"verifier {verifier_name(request.verifier)!r} failed on all of the first {record.failures} completions"
                 f" that it checked in full; the last, for example {request.example.id!r}: {outcome.error}"
             )
-
-
-def _judge_here(request: ScoreRequest) -> Outcome | None:
-    """The outcome, where it takes no worker process."""
-    verifier, completion, example = request
-    if isinstance(verifier, Verifier):
-        settled = attempt(verifier.shortcut, completion, example)
-        if settled is not None:
-            return settled._replace(shortcut=settled.error is None)
-        if verifier.isolated:
-            return None
-    return attempt(verifier, completion, example)
-
-
-def _packed(request: ScoreRequest) -> bytes:
-    """A request as bytes: what cannot be unpacked in a worker is then a fault like any other, not the end of it."""
-    try:
-        return pickle.dumps((request.verifier, request.completion, request.example.without_images()))
-    except Exception as error:
-        raise ValueError(
-            f"verifier {verifier_name(request.verifier)!r} or example {request.example.id!r} cannot be sent to a worker"
-            f" process: {error}. Define the verifier at the top of its file, and keep plain values in the metadata"
-        ) from error

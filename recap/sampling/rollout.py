@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import gin
@@ -87,6 +87,11 @@ class Rollout:
         return len(self.completions) // len(self.prompts)
 
 
+def token_ids(rollout: Rollout, row: int) -> tuple[int, ...]:
+    """The tokens of one of the P * G completions, its end token included."""
+    return tuple(rollout.completion_ids[row][rollout.completion_mask[row].bool()].tolist())
+
+
 def draw_uniforms(seed: int, step: int, example_id: str, group_size: int, length: int) -> np.ndarray:
     """Random numbers in [0, 1) that decide a group's completions, [G, T].
 
@@ -115,16 +120,11 @@ def roll_out(
     shared_prefix: bool = True,
     keep_prefix: bool = False,
     generator: Generator | None = None,
-    agree: Callable[[bool], bool] = bool,
 ) -> Rollout:
     """Samples G completions of each prompt; temperature 0 takes the likeliest token instead.
 
     Our own decoder draws each token by inverting the cumulative distribution at a random number of `draw_uniforms`; another
     generator gets a seed per prompt.
-
-    Args:
-        agree: whether something holds on all processes, for what our own decoder settles at its first use
-            (`settle_decoding`).
 
     Raises:
         GeneratorError: the generator is not there, or gave an answer that cannot be used.
@@ -147,9 +147,7 @@ def roll_out(
             drawn = [draw_uniforms(seed, step, example.id, group_size, max_new_tokens) for example in examples]
             uniforms = torch.from_numpy(np.concatenate(drawn)).to(device)
         sampled = (group_size, max_new_tokens, temperature, uniforms)
-        ids, mask, prefix = decode(
-            loaded, encoded, *sampled, shared_prefix=shared_prefix, keep_prefix=keep_prefix, agree=agree
-        )
+        ids, mask, prefix = decode(loaded, encoded, *sampled, shared_prefix=shared_prefix, keep_prefix=keep_prefix)
     lengths = mask.sum(1).tolist()
     texts = loaded.decode([row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)])
     ended = torch.isin(ids, torch.tensor(loaded.eos_token_ids, device=device)) & mask.bool()

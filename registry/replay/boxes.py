@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from registry.example import BoxFrame, MalformedExample, Size
+from registry.replay.box_formats import corners_or_numbers
 
 BoxOrder = Literal["xyxy", "xywh"]
 """Two corners, or the top left corner with width and height."""
 
-DECIMALS: dict[BoxFrame, int] = {"file": 2, "processed": 2, "fraction": 4}
+DECIMALS: dict[BoxFrame, int] = {"file": 2, "processed": 2, "fraction": 4, "thousandths": 2}
+EXTENTS: dict[BoxFrame, float] = {"fraction": 1, "thousandths": 1000}
 OVERHANG = 0.05  # of a side: how far an annotator's box may stick out of the picture
 
 
@@ -20,8 +19,8 @@ def box_text(value: Any, order: BoxOrder, frame: BoxFrame, file_size: Size | Non
     """One box as text, in the frame in which it was written.
 
     Args:
-        value: four numbers, ``[{'Position': [...]}]``, or the text of either.
-        order: what the four numbers are.
+        value: four numbers, or a form in which data sets publish them (`registry.replay.box_formats`).
+        order: what the four numbers are, where no names say it.
         frame: their frame; it is believed, but a box that cannot lie in such a frame is refused.
         file_size: (width, height) of the picture as published, where known.
 
@@ -33,14 +32,15 @@ def box_text(value: Any, order: BoxOrder, frame: BoxFrame, file_size: Size | Non
     Raises:
         MalformedExample: not one box, a box without area, or one outside its frame.
     """
-    x1, y1, x2, y2 = _numbers(value)
-    if order == "xywh":
+    (x1, y1, x2, y2), named = corners_or_numbers(value)
+    if order == "xywh" and not named:
         x2, y2 = x1 + x2, y1 + y2
     shown = f"[{', '.join(_short(number, DECIMALS[frame]) for number in (x1, y1, x2, y2))}]"
     if not (x1 < x2 and y1 < y2):
         raise MalformedExample(f"box {shown} has no area (read as {order})")
-    if frame == "fraction" and not _inside((x1, y1, x2, y2), (1, 1)):
-        raise MalformedExample(f"box {shown} does not lie in the frame 'fraction', 0 to 1")
+    extent = EXTENTS.get(frame)
+    if extent is not None and not _inside((x1, y1, x2, y2), (extent, extent)):
+        raise MalformedExample(f"box {shown} does not lie in the frame {frame!r}, 0 to {extent:g}")
     if frame == "file" and file_size is not None:
         if x2 <= 1 and y2 <= 1:
             raise MalformedExample(f"box {shown} lies in one pixel of the frame 'file': is its frame 'fraction'?")
@@ -58,26 +58,6 @@ def _inside(box: tuple[float, float, float, float], size: tuple[float, float]) -
         and box[2] <= size[0] + margins[0]
         and box[3] <= size[1] + margins[1]
     )
-
-
-def _numbers(value: Any) -> list[float]:
-    box = value
-    if isinstance(box, str):
-        try:
-            box = ast.literal_eval(box.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-            raise MalformedExample(f"answer {value[:80]!r} is not a box") from error
-    if isinstance(box, list | tuple) and len(box) == 1:
-        box = box[0]
-    if isinstance(box, Mapping):
-        box = box.get("Position")
-    if not isinstance(box, list | tuple) or len(box) != 4 or not all(_is_finite_number(number) for number in box):
-        raise MalformedExample(f"answer {str(value)[:80]!r} is not one box of four numbers")
-    return list(box)
-
-
-def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _short(number: float, decimals: int) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from registry import replay_sources
 from registry.example import Example
 from registry.replay.base import ReplaySource, shuffled_row
+from registry.replay.wrapper import Wrapper
 
 
 @replay_sources.register("coreset")
-class Coreset(ReplaySource):
+class Coreset(Wrapper):
     """Replays a fixed, seeded subset of another source, each epoch in an order of its own.
 
     ```
@@ -31,7 +32,7 @@ class Coreset(ReplaySource):
     """
 
     def __init__(self, source: ReplaySource, size: int, seed: int = 0) -> None:
-        super().__init__(seed)
+        super().__init__([source], seed)
         if size < 1:
             raise ValueError(f"replay.coreset: size must be at least 1, not {size}")
         self.source = source
@@ -46,6 +47,3 @@ class Coreset(ReplaySource):
         total = self.source.length
         index = shuffled_row(position, self.length, self.seed)
         return self.source.example(index if total is None else shuffled_row(index, total, self.seed))
-
-    def check(self) -> None:
-        self.source.check()

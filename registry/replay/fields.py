@@ -48,10 +48,14 @@ def plain(fields: Fields) -> Fields:
 
 def choice_index(fields: Fields) -> Fields:
     """The answer is the number of the right choice, from 0, written as text: ``'2'`` for C. A number needs no help."""
+    answer = fields["answer"]
     try:
-        return {**fields, "answer": int(fields["answer"])}
-    except (TypeError, ValueError) as error:
-        raise MalformedExample(f"answer {fields['answer']!r} is not the number of a choice") from error
+        index = float("nan") if isinstance(answer, bool) else float(answer)
+    except (TypeError, ValueError, OverflowError):
+        index = float("nan")
+    if not index.is_integer():  # 2.0 is an integer: a column with a null became one of floats
+        raise MalformedExample(f"answer {answer!r} is not the number of a choice")
+    return {**fields, "answer": int(index)}
 
 
 def conversations(fields: Fields) -> Fields:
@@ -163,15 +167,6 @@ def text(value: Any, field: str) -> str:
     return value.strip()
 
 
-def strip_markers(question: str) -> str:
-    """A question without the ``<image>`` markers around it: the processor puts its own.
-
-    >>> strip_markers("<image> <image>\\nWhat moved?")
-    'What moved?'
-    """
-    return re.sub(r"^(\s*<image>)+\s*|\s*(<image>\s*)+$", "", question).strip()
-
-
 def choices_of(value: Any) -> tuple[str, ...]:
     """The choices in a list, or in text that holds a Python list (MMMU); none where there is nothing.
 
@@ -212,15 +207,41 @@ def answer_text(value: Any, choices: Sequence[str]) -> str:
     >>> answer_text(0, ("newt", "bat")), answer_text("<think>..</think><answer> B </answer>", ())
     ('A', 'B')
     """
-    if isinstance(value, list | tuple):
-        if not value or not isinstance(value[0], str):
-            raise MalformedExample(f"answer {str(value)[:80]} is not a list of texts; if it is a box, set box_frame")
-        value = value[0]  # several spellings of one answer; the verifier finds all in metadata['answers']
+    several = spellings(value)
+    if several:
+        return several[0]
+    if choices and isinstance(value, float) and value.is_integer() and str(value) not in choices:
+        value = int(value)  # a column of numbers with a null became one of floats
     if choices and isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < len(choices):
             raise MalformedExample(f"answer {value} is not the number of one of {len(choices)} choices")
         return LETTERS[value]
     return text(tagged(text(value, "answer")), "answer")
+
+
+def spellings(value: Any) -> tuple[str, ...]:
+    """All accepted answers where there are several; none where the value is one answer.
+
+    >>> spellings(["two", 2]), spellings([{"answer": "two"}, {"answer": "2"}]), spellings({"text": ["two", "2"]})
+    (('two', '2'), ('two', '2'), ('two', '2'))
+
+    Args:
+        value: a list of texts or numbers, of ``{answer: ...}`` as VQA has them, or ``{text: [...]}`` as SQuAD has it.
+
+    Raises:
+        MalformedExample: a list of something else, or of nothing.
+    """
+    if isinstance(value, Mapping) and isinstance(value.get("text"), list):
+        value = value["text"]
+    if not isinstance(value, list | tuple):
+        return ()
+    answers = [item["answer"] if isinstance(item, Mapping) and "answer" in item else item for item in value]
+    answers = [answer for answer in answers if not _is_blank(answer)]
+    numbers = [isinstance(answer, int | float) and not isinstance(answer, bool) for answer in answers]
+    like_a_box = len(answers) == 4 and all(numbers)
+    if not answers or like_a_box or not all(isinstance(a, str) or n for a, n in zip(answers, numbers, strict=True)):
+        raise MalformedExample(f"answer {str(value)[:80]} is not a list of texts; if it is a box, set box_frame")
+    return tuple(text(tagged(text(answer, "an answer")), "an answer") for answer in answers)
 
 
 def tagged(value: str) -> str:

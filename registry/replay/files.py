@@ -1,27 +1,23 @@
-"""Tables in files: JSON Lines and Parquet."""
+"""Tables in files: JSON Lines, Parquet and comma-separated values."""
 
 from __future__ import annotations
 
 import glob
-import json
 import os
 from abc import abstractmethod
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from registry import replay_sources
-from registry.example import MalformedExample
 from registry.replay.arrow import ArrowTable
 from registry.replay.base import MissingData
+from registry.replay.csv_table import CsvTable
 from registry.replay.fields import did_you_mean
-from registry.replay.rows import NamedTable, Row
+from registry.replay.json_tables import json_table
+from registry.replay.rows import NamedTable
 from registry.replay.table import TableSource
-
-HEAD = 32
-"""Rows whose keys together count as the columns of a JSON Lines file."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -74,15 +70,13 @@ class Jsonl(FileSource):
 
     Args:
         path: a file, a glob pattern, or a list of them.
-        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table.TableSource`.
+        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table`.
     """
 
     name: ClassVar[str] = "jsonl"
 
     def open_file(self, file: Path, name: str) -> NamedTable:
-        with file.open("rb") as stream:
-            is_list = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-        return JsonList(file, name, self.title) if is_list else JsonLines(file, name)
+        return json_table(file, name, self.title)
 
 
 @replay_sources.register("parquet")
@@ -95,7 +89,7 @@ class Parquet(FileSource):
 
     Args:
         path: a file, a glob pattern, or a list of them.
-        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table.TableSource`.
+        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table`.
     """
 
     name: ClassVar[str] = "parquet"
@@ -121,72 +115,22 @@ class Parquet(FileSource):
         return ArrowTable(rows, name, origin=str(file), folder=file.parent)
 
 
-class JsonLines(NamedTable):
-    """A JSON Lines file; blank lines are passed over."""
+@replay_sources.register("csv")
+@dataclass(kw_only=True, eq=False)
+class Csv(FileSource):
+    """Reads files of comma-separated values, or tab-separated ones (``.tsv``), with a header; one example per line.
 
-    def __init__(self, file: Path, name: str) -> None:
-        self.name = name
-        self.origin = str(file)
-        self._file = file
-        self._starts = array("Q")
-        self._lines = array("Q")  # numbers from 1, as an editor counts
-        start = 0
-        with file.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    self._starts.append(start)
-                    self._lines.append(number)
-                start += len(line)
-        self.columns = self._head()
+    Every value is text: ``convert = 'choice_index'`` where the answer is the number of a choice.
 
-    def __len__(self) -> int:
-        return len(self._starts)
+    Args:
+        path: a file, a glob pattern, or a list of them.
+        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table`.
+    """
 
-    def row(self, index: int) -> Row:
-        where = f"{self.origin}, line {self._lines[index]}"
-        with self._file.open("rb") as stream:  # opened anew: a shared one would not survive a fork
-            stream.seek(self._starts[index])
-            line = stream.readline()
-        try:
-            values = json.loads(line.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise MalformedExample(f"{where}: not JSON: {error}") from error
-        return _json_row(values, self.name, index, where, self._file.parent)
+    name: ClassVar[str] = "csv"
 
-    def _head(self) -> list[str]:
-        columns: dict[str, None] = {}
-        for index in range(min(HEAD, len(self))):
-            try:
-                columns.update(dict.fromkeys(self.row(index).values))
-            except MalformedExample:
-                continue
-        return list(columns)
-
-
-class JsonList(NamedTable):
-    """A file that is one JSON list of objects; kept in memory."""
-
-    def __init__(self, file: Path, name: str, title: str) -> None:
-        self.name = name
-        self.origin = str(file)
-        self._folder = file.parent
-        try:
-            self._rows: list[Any] = json.loads(file.read_text(encoding="utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{title}: {file} begins as a JSON list, but is none: {error}") from error
-        self.columns = list(dict.fromkeys(key for row in self._rows[:HEAD] if isinstance(row, dict) for key in row))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def row(self, index: int) -> Row:
-        return _json_row(self._rows[index], self.name, index, f"{self.origin}, row {index}", self._folder)
-
-
-def _json_row(values: Any, table: str, index: int, where: str, folder: Path) -> Row:
-    if not isinstance(values, dict):
-        raise MalformedExample(f"{where}: of type {type(values).__name__}, not an object with columns")
-    return Row(table, str(index), where, values, folder)
+    def open_file(self, file: Path, name: str) -> NamedTable:
+        return CsvTable(file, name, self.title)
 
 
 def _neighbours(path: Path) -> str:

@@ -33,7 +33,7 @@ class HubDataset(TableSource):
         split: name of the split.
         revision: branch, tag or commit on the Hub.
         limit_per_config: only so many rows of each configuration, the first of a shuffle seeded by `seed`.
-        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table.TableSource`.
+        Everything else, from `columns` to `seed`, is common to tables: see `registry.replay.table`.
     """
 
     name: ClassVar[str] = "hub_dataset"

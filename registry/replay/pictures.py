@@ -3,40 +3,51 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from registry.example import MalformedExample, Size
+from registry.replay.encoded import bytes_in_text
 
 
-def load_images(value: Any, folder: Path | None, max_side: int | None = None) -> tuple[tuple[Image.Image, ...], Size]:
-    """The pictures of one row, and the size of the first as published.
+def load_images(
+    value: Any, folder: Path | None, max_side: int | None = None
+) -> tuple[tuple[Image.Image, ...], tuple[Size, ...]]:
+    """The pictures of one row, and their sizes as published.
 
     Args:
         value: a picture or a list of pictures; each is the bytes of a file, a ``{bytes, path}`` mapping as the Image
-            feature of `datasets` stores it, a path, or a PIL image.
+            feature of `datasets` stores it, a path, base64 text, a data URI, or a PIL image. None, empty text and nan mean
+            that there is none: such a row is asked in text alone.
         folder: where relative paths start.
         max_side: a larger picture is shrunk until its longer side has this many pixels; None leaves it as it is.
 
     Returns:
-        RGB images, upright (the rotation that a camera noted is applied, as `datasets` does) and with transparency over
-        white; and (width, height) of the first, upright but before shrinking.
+        RGB images, upright (the rotation that a camera noted is applied, as `datasets` does), with transparency over white
+        and 16 bits scaled to 8; and (width, height) of each, upright but before shrinking.
 
     Raises:
-        MalformedExample: no picture, or one that cannot be found or decoded.
+        MalformedExample: a picture that cannot be found or decoded.
     """
     values = value if isinstance(value, list | tuple) else [value]
-    if not values:
-        raise MalformedExample("image is an empty list")
-    images = [_open(value, folder) for value in values]
-    file_size = images[0].size
+    images = [_open(value, folder) for value in values if not _is_none(value)]
+    sizes = tuple(image.size for image in images)
     if max_side is not None:
         for image in images:
             image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)  # in place; never enlarges
-    return tuple(images), file_size
+    return tuple(images), sizes
+
+
+def _is_none(value: Any) -> bool:
+    """Whether a table holds no picture here, as Arrow (null), JSON (null, ""), pandas (nan) and `datasets` write it."""
+    if isinstance(value, Mapping):
+        return value.get("bytes") is None and not value.get("path")
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _open(value: Any, folder: Path | None) -> Image.Image:
@@ -44,9 +55,13 @@ def _open(value: Any, folder: Path | None) -> Image.Image:
         return _as_rgb(value)
     if isinstance(value, Mapping):
         value = value["bytes"] if value.get("bytes") is not None else value.get("path")
+    shown = f"{value[:80]!r}" if isinstance(value, str) else ""
+    if isinstance(value, str):
+        spelt = bytes_in_text(value)
+        value, shown = (value, shown) if spelt is None else (spelt, "")
     file: io.BytesIO | Path
-    if isinstance(value, bytes):
-        file = io.BytesIO(value)
+    if isinstance(value, bytes | bytearray):
+        file = io.BytesIO(_unwrapped(value))
     elif isinstance(value, str):
         file = _find(value, folder)
     else:
@@ -54,27 +69,68 @@ def _open(value: Any, folder: Path | None) -> Image.Image:
     try:
         with Image.open(file) as image:
             return _as_rgb(image)
+    except MalformedExample:
+        raise
     except Exception as error:  # Pillow's decoders raise whatever they stumble over, from struct.error to SyntaxError
-        shown = value if isinstance(value, str) else f"{len(value)} bytes"
-        reason = str(error) if isinstance(value, str) else type(error).__name__  # without the address of a buffer
-        raise MalformedExample(f"image ({shown}) cannot be decoded: {reason}") from error
+        reason = str(error) if shown else type(error).__name__  # without the address of a buffer
+        raise MalformedExample(f"image ({shown or f'{len(value)} bytes'}) cannot be decoded: {reason}") from error
+
+
+def _unwrapped(data: bytes | bytearray) -> bytes:
+    """The bytes of a file, which some tables hold as the bytes of its base64 text."""
+    raw = bytes(data)
+    if not raw.isascii():  # as every file of a picture is
+        return raw
+    return bytes_in_text(raw.decode("ascii")) or raw
 
 
 def _find(path: str, folder: Path | None) -> Path:
+    if "://" in path[:12]:
+        raise MalformedExample(
+            f"image {path[:80]!r} is an address: download the pictures first, nothing is fetched here"
+        )
     file = Path(path)
+    shown = f"{path[:80]!r}"
     if not file.is_absolute():
         if folder is None:
-            raise MalformedExample(f"image is a path, {path!r}: set image_root to the folder where it starts")
+            raise MalformedExample(f"image is a path, {shown}: set image_root to the folder where it starts")
         file = folder / file
-    if not file.is_file():
-        raise MalformedExample(f"image {path!r} does not exist" + (f" in {folder}" if folder is not None else ""))
+    try:
+        exists = file.is_file()
+    except (OSError, ValueError) as error:  # too long for a name, or a NUL in it: not a path at all
+        raise MalformedExample(f"image is text, {shown}, that is neither a path nor a picture in base64") from error
+    if not exists:
+        raise MalformedExample(f"image {shown} does not exist" + (f" in {folder}" if folder is not None else ""))
     return file
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
+    image = _eight_bits(ImageOps.exif_transpose(image))
     if image.has_transparency_data:  # black writing on nothing would become black on black
         canvas = Image.new("RGBA", image.size, "white")
         canvas.alpha_composite(image.convert("RGBA"))
         image = canvas
     return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, or of numbers, as grey of 8 bits; Pillow itself would cut every value above 255 off.
+
+    Modes I;16* hold 0 to 65,535. Those of numbers (I, F) do not say what is white: 1 where none is larger and they are
+    fractions, else 255 or 65,535, the first that suffices.
+    """
+    if not image.mode.startswith("I") and image.mode != "F":
+        return image
+    grey = np.asarray(image, dtype=np.float64)
+    low, high = float(grey.min()), float(grey.max())
+    if image.mode.startswith("I;16"):
+        white = 65535.0
+    else:
+        white = next(
+            (white for white in ((1.0,) if image.mode == "F" else ()) + (255.0, 65535.0) if high <= white), 0.0
+        )
+    if not (low >= 0 and white):
+        raise MalformedExample(
+            f"image of mode {image.mode} has values from {low:g} to {high:g}, which are no grey of 16 bits"
+        )
+    return Image.fromarray(np.rint(grey * (255 / white)).astype(np.uint8))

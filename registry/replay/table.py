@@ -1,15 +1,16 @@
-"""What sources over finite tables have in common: columns -> examples, order, samples."""
+"""What sources over rows have in common: columns -> examples; and over finite tables: order, samples."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from registry.example import BoxFrame, Example, MalformedExample
+from registry.example import BoxFrame, Example, MalformedExample, Size
 from registry.replay.base import MissingData, ReplaySource, shuffled_row
 from registry.replay.boxes import BoxOrder, box_text
 from registry.replay.fields import (
@@ -22,12 +23,13 @@ from registry.replay.fields import (
     converted,
     did_you_mean,
     rename,
-    strip_markers,
+    spellings,
     tagged,
     text,
     wanted_columns,
     with_choices,
 )
+from registry.replay.markers import place
 from registry.replay.pictures import load_images
 from registry.replay.rows import Chained, Exploded, NamedTable, Row, Sampled, Table
 
@@ -38,30 +40,29 @@ PROBES = 16
 
 
 @dataclass(kw_only=True, eq=False)
-class TableSource(ReplaySource):
-    """A source over finite tables; each row is an example.
+class RowSource(ReplaySource):
+    """A source whose examples are rows with columns.
 
-    Common to all: ``<image>`` markers around a question go; choices are listed under it, lettered, unless it lists them
-    already; the reference is what stands in the ``<answer>`` tag of an answer, the letter for the number of a choice,
-    or the first of a list of spellings (all are in ``metadata['answers']``).
+    Common to all: ``<image>`` markers within a question stay, those before it go (`registry.replay.markers`); choices are
+    listed under it, lettered, unless it lists them already; the reference is what stands in the ``<answer>`` tag of an
+    answer, the letter for the number of a choice, or the first of a list of spellings (all are in
+    ``metadata['answers']``). A row whose picture is null is asked in text alone.
 
-    A missing picture, an empty answer, a box outside its frame and the like make a row a `MalformedExample`, which is
-    skipped and counted; if none of the first rows can be used, the source is refused.
+    A picture that is not there, an empty answer, a box outside its frame and the like make a row a `MalformedExample`,
+    which is skipped and counted; if none of the first rows can be used, the source is refused.
 
     Args:
         columns: field -> column, for the fields question, answer, image, choices, target, id and ``metadata.anything``;
             a list of columns stands for the list of their values. Left out: columns bear the names of the fields.
         convert: what is particular to the data set: 'plain', 'choice_index' (the answer is ``'2'`` for C),
             'conversations' (LLaVA, VLM-R1; reads the field conversations), or a function fields -> fields.
-        explode: a column that holds lists (several expressions for one box): one example for each value.
-        box_frame: the answer is a box, in this frame: 'file', 'processed' or 'fraction'.
+        box_frame: the answer is a box, in this frame: 'file', 'processed', 'fraction' or 'thousandths'.
         box_order: 'xyxy', or 'xywh' for a corner with width and height.
         image_root: folder where relative image paths start; left out: the folder of the table.
         max_image_side: larger pictures are shrunk to this many pixels on the longer side. A box in the frame 'file' and
             `Example.file_size` keep to the picture as published.
-        limit: a coreset: only the first `limit` rows of a shuffle seeded by `seed`, the same ones in every epoch.
         shuffle: whether each epoch has an order of its own.
-        seed: seeds the order, and which rows `limit` keeps.
+        seed: seeds the order.
 
     Raises:
         ValueError: settings that cannot work; no file or column is looked at yet.
@@ -71,12 +72,10 @@ class TableSource(ReplaySource):
 
     columns: Columns | None = None
     convert: str | Converter = "plain"
-    explode: str | None = None
     box_frame: BoxFrame | None = None
     box_order: BoxOrder = "xyxy"
     image_root: str | None = None
     max_image_side: int | None = None
-    limit: int | None = None
     shuffle: bool = True
     seed: int = 0
 
@@ -85,7 +84,6 @@ class TableSource(ReplaySource):
         check_columns(self.columns, self.convert, self.title)
         self._check_choice("box_frame", get_args(BoxFrame), optional=True)
         self._check_choice("box_order", get_args(BoxOrder))
-        self._check_positive("limit")
         self._check_positive("max_image_side")
         if self.box_order != "xyxy" and self.box_frame is None:
             raise ValueError(f"{self.title}: box_order is {self.box_order!r}, but without box_frame there are no boxes")
@@ -99,41 +97,17 @@ class TableSource(ReplaySource):
         """How messages name the source."""
         return f"replay.{self.name}"
 
-    @abstractmethod
-    def open_tables(self) -> list[NamedTable]:
-        """The tables, in order; called once. Raises: ValueError: they cannot be opened."""
-
-    def view(self, table: Table) -> Table:
-        """What is used of one table: all of it, unless a source says otherwise."""
-        return table
-
-    @property
-    def length(self) -> int:
-        return len(self._rows)
-
-    def example(self, position: int) -> Example:
-        rows = self._rows
-        index = shuffled_row(position, len(rows), self.seed) if self.shuffle else position % len(rows)
-        return self._example(rows.row(index))
+    def wanted(self) -> dict[str, str]:
+        """Column -> what it is read for."""
+        return wanted_columns(self.columns, self.convert)
 
     def check(self) -> None:
         if self._image_root is not None and not self._image_root.is_dir():
             raise MissingData(f"{self.title}: image_root {self.image_root!r} is not a folder")
-        self.check_tables()
-
-    def check_tables(self) -> None:
-        """The part of `check` that looks at the data. Opens the tables, looks for the columns and tries the first rows.
-
-        To be overridden where opening means more than finding the rows: a download, or a copy.
-        """
-        len(self._rows)
 
     def check_schema(self, columns: Sequence[str], origin: str) -> None:
         """Raises ValueError, one for all that is missing, where fields name columns that the table lacks."""
-        wanted = wanted_columns(self.columns, self.convert)
-        if self.explode is not None:
-            wanted.setdefault(self.explode, "explode")
-        missing = {column: field for column, field in wanted.items() if column not in columns}
+        missing = {column: field for column, field in self.wanted().items() if column not in columns}
         if missing:
             complaints = [
                 f"{self.title}: {origin} has no column {name!r}, for {field}{did_you_mean(name, columns)}"
@@ -145,41 +119,21 @@ class TableSource(ReplaySource):
     def _image_root(self) -> Path | None:
         return None if self.image_root is None else Path(self.image_root).expanduser()
 
-    @functools.cached_property
-    def _rows(self) -> Table:
-        tables: list[Table] = []
-        for table in filter(len, self.open_tables()):
-            if table.columns:  # none where no line of a file is JSON, of which the probe will tell
-                self.check_schema(table.columns, table.origin)
-            narrow = self._narrow(table)
-            tables.append(self.view(narrow if self.explode is None else Exploded(narrow, self.explode)))
-        rows: Table = Chained(tables)
-        if self.limit is not None:
-            rows = Sampled(rows, self.limit, self.seed)
-        self._probe(rows)
-        return rows
-
-    def _narrow(self, table: NamedTable) -> NamedTable:
-        if self.columns is None:
-            return table
-        named = [[names] if isinstance(names, str) else names for names in self.columns.values()]
-        extra = [] if self.explode is None else [self.explode]
-        return table.select(list(dict.fromkeys([*(name for names in named for name in names), *extra])))
-
-    def _probe(self, rows: Table) -> None:
+    def probe(self, rows: Iterable[Callable[[], Row]]) -> None:
         """Raises ValueError where the first examples are malformed one and all: the settings must be wrong."""
-        if not len(rows):
-            raise ValueError(f"{self.title} has no rows")
         errors = []
-        for position in range(min(PROBES, len(rows))):
+        for read in itertools.islice(rows, PROBES):
             try:
-                self._example(rows.row(shuffled_row(position, len(rows), self.seed)))
+                self.build(read())
                 return
             except MalformedExample as error:
                 errors.append(str(error))
+        if not errors:
+            raise ValueError(f"{self.title} has no rows")
         raise ValueError(f"{self.title}: none of {len(errors)} rows tried can be used; the first: {errors[0]}")
 
-    def _example(self, row: Row) -> Example:
+    def build(self, row: Row) -> Example:
+        """The example that a row is."""
         try:
             return self._build(
                 row, converted(rename(row.values, self.columns), self.convert, whole=self.columns is not None)
@@ -189,27 +143,31 @@ class TableSource(ReplaySource):
 
     def _build(self, row: Row, fields: Mapping[str, Any]) -> Example:
         images: tuple[Image, ...] = ()
-        file_size = None
+        sizes: tuple[Size, ...] = ()
         if "image" in fields:
             folder = row.folder if self._image_root is None else self._image_root
-            images, file_size = load_images(fields["image"], folder, self.max_image_side)
+            images, sizes = load_images(fields["image"], folder, self.max_image_side)
         choices = choices_of(fields.get("choices"))
+        question, order = place(with_choices(_question(fields, images), choices), range(len(images)))
+        file_size = sizes[order[0]] if order else None
         metadata = {
             field.removeprefix(METADATA): value for field, value in fields.items() if field.startswith(METADATA)
         }
         answer = fields.get("answer")
         if self.box_frame is None:
             reference = answer_text(answer, choices)
-            if isinstance(answer, list | tuple):
-                metadata.setdefault("answers", tuple(answer))
+            if answers := spellings(answer):
+                metadata.setdefault("answers", answers)
+        elif "image" in fields and not images:
+            raise MalformedExample("a box, but no picture that it could lie in")
         else:
             boxed = tagged(answer) if isinstance(answer, str) else answer
             reference = box_text(boxed, self.box_order, self.box_frame, file_size)
         return Example(
             id=f"{row.table}/{text(fields.get('id', row.key), 'id')}{row.part}",
-            question=with_choices(_question(fields), choices),
+            question=text(question, "question"),
             answer=reference,
-            images=images,
+            images=tuple(images[index] for index in order),
             target=None if fields.get("target") is None else text(fields["target"], "target"),
             choices=choices,
             box_frame=self.box_frame,
@@ -231,7 +189,72 @@ class TableSource(ReplaySource):
             raise ValueError(f"{self.title}: {parameter} must be a whole number, at least 1, not {value!r}")
 
 
-def _question(fields: Mapping[str, Any]) -> str:
-    if "question" not in fields and "image" in fields:
+@dataclass(kw_only=True, eq=False)
+class TableSource(RowSource):
+    """A source over finite tables; each row is an example. What is common to all rows: see `RowSource`.
+
+    Args:
+        explode: a column that holds lists (several expressions for one box): one example for each value.
+        limit: a coreset: only the first `limit` rows of a shuffle seeded by `seed`, the same ones in every epoch.
+        seed: seeds the order, and which rows `limit` keeps.
+    """
+
+    explode: str | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_positive("limit")
+
+    @abstractmethod
+    def open_tables(self) -> list[NamedTable]:
+        """The tables, in order; called once. Raises: ValueError: they cannot be opened."""
+
+    def view(self, table: Table) -> Table:
+        """What is used of one table: all of it, unless a source says otherwise."""
+        return table
+
+    @property
+    def length(self) -> int:
+        return len(self._rows)
+
+    def example(self, position: int) -> Example:
+        rows = self._rows
+        index = shuffled_row(position, len(rows), self.seed) if self.shuffle else position % len(rows)
+        return self.build(rows.row(index))
+
+    def check(self) -> None:
+        super().check()
+        self.check_tables()
+
+    def wanted(self) -> dict[str, str]:
+        exploded = {} if self.explode is None else {self.explode: "explode"}
+        return exploded | super().wanted()
+
+    def check_tables(self) -> None:
+        """The part of `check` that looks at the data. Opens the tables, looks for the columns and tries the first rows.
+
+        To be overridden where opening means more than finding the rows: a download, or a copy.
+        """
+        len(self._rows)
+
+    @functools.cached_property
+    def _rows(self) -> Table:
+        tables: list[Table] = []
+        for table in filter(len, self.open_tables()):
+            if table.columns:  # none where no line of a file is JSON, of which the probe will tell
+                self.check_schema(table.columns, table.origin)
+            narrow = table if self.columns is None else table.select(list(self.wanted()))
+            tables.append(self.view(narrow if self.explode is None else Exploded(narrow, self.explode)))
+        rows: Table = Chained(tables)
+        if self.limit is not None:
+            rows = Sampled(rows, self.limit, self.seed)
+        order = (shuffled_row(position, len(rows), self.seed) for position in range(min(PROBES, len(rows))))
+        self.probe(functools.partial(rows.row, index) for index in order)
+        return rows
+
+
+def _question(fields: Mapping[str, Any], images: Sequence[Image]) -> str:
+    if "question" not in fields and images:
         return ""  # the question is in the picture (MMMU-Pro vision)
-    return text(strip_markers(text(fields.get("question"), "question")), "question")
+    return text(fields.get("question"), "question")

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from registry import verifiers
 from registry.example import Example
+from registry.verifiers.answers import answer_of
 from registry.verifiers.base import UNDECIDED, Undecided, Verifier
 from registry.verifiers.matching import (
     leading_letter,
@@ -17,14 +18,13 @@ from registry.verifiers.matching import (
     tidy,
 )
 from registry.verifiers.symbolic import is_expression, same_expression
-from registry.verifiers.tags import answer_text
 
 SPARE_CHARS = 1000  # that an answer may have more than its reference
 
 
 @verifiers.register("accuracy")
 class Accuracy(Verifier):
-    r"""1 where the text of the last `<answer>` agrees with the reference, otherwise 0.
+    r"""1 where the answer agrees with the reference, otherwise 0.
 
     The first of these that fits the reference decides:
 
@@ -59,7 +59,7 @@ class Accuracy(Verifier):
         decided = self.shortcut(completion, example)
         if decided is not UNDECIDED:
             return decided
-        answer = tidy(answer_text(completion) or "")
+        answer = tidy(answer_of(completion, example) or "")
         right = _option(example)
         if right is None:
             return float(same_expression(answer, tidy(example.answer)))
@@ -69,7 +69,7 @@ class Accuracy(Verifier):
     def shortcut(self, completion: str, example: Example) -> float | Undecided:
         if not example.answer.strip():
             raise ValueError(f"example {example.id!r} has no reference answer")
-        answer = answer_text(completion)
+        answer = answer_of(completion, example)
         if answer is None or len(answer) > len(example.answer) + SPARE_CHARS:
             return 0.0
         right = _option(example)

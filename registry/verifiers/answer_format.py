@@ -1,18 +1,19 @@
-"""Did it answer in tags?"""
+"""Did it answer in the format?"""
 
 from __future__ import annotations
 
 from registry import verifiers
 from registry.example import Example
+from registry.verifiers.answers import is_formatted
 from registry.verifiers.base import Verifier
-from registry.verifiers.tags import is_answer
 
 
 @verifiers.register("answer_format")
 class AnswerFormat(Verifier):
     """1 where the completion is `<answer>...</answer>` and nothing else, otherwise 0.
 
-    White space may stand around the tags; the answer may be empty.
+    White space may stand around the tags; the answer may be empty. Where the domain's answers stand elsewhere
+    (`Domain.answer`), 1 where there is one box, or one marker with the answer in the last line; working may stand before.
 
     Source: RECAP (arXiv 2510.21978v2), answer format reward of the perception domains. Differs: the published code asks
     for a full match of ``<answer>.*?</answer>``, which several answers in a row pass too. Here each tag must occur
@@ -26,11 +27,13 @@ class AnswerFormat(Verifier):
     0.0
 
     Args:
-        strict: both tags exactly once.
+        strict: both tags, the box or the marker exactly once.
     """
+
+    quick = True
 
     def __init__(self, strict: bool = True) -> None:
         self.strict = strict
 
     def __call__(self, completion: str, example: Example) -> float:
-        return float(is_answer(completion, self.strict))
+        return float(is_formatted(completion, example, self.strict))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Sequence
 
 from registry.example import Example
 
@@ -22,15 +21,23 @@ class Undecided(enum.Enum):
 UNDECIDED = Undecided.UNDECIDED
 
 
+class RewardOutOfRange(ValueError):
+    """A reward that no run may go on with: it says how to bring it into [0, 1]. Raised by a verifier, it is no fault."""
+
+
 class Verifier(ABC):
     """Judges one completion against its example; pure and picklable, it never sees the model.
 
-    Completions are what a model babbles: no `eval`, no unbounded parse. Where a parser cannot be bounded from inside, set
-    `isolated`: the engine then calls the verifier in a worker process and kills it at the time limit. A fault or a time-out
-    scores 0 and is counted; it never stops the run.
+    Completions are what a model babbles: no `eval`, no unbounded parse. The engine calls a verifier in a worker process and
+    kills it at the time limit, unless it says that it is `quick`. A fault or a time-out scores 0 and is counted; it never
+    stops the run.
+
+    Attributes:
+        quick: whatever the completion, the answer is there within milliseconds: linear in its length, or on a bounded part
+            of it. Such a verifier is called in the training process, where one that hangs would hold the run for ever.
     """
 
-    isolated: ClassVar[bool] = False
+    quick: bool = False
 
     @abstractmethod
     def __call__(self, completion: str, example: Example) -> float | None:
@@ -38,9 +45,44 @@ class Verifier(ABC):
 
         Args:
             completion: the decoded completion, without special tokens.
-            example: may come without its images (isolated verifiers run in another process).
+            example: comes without its images, unless the verifier is quick.
         """
 
     def shortcut(self, completion: str, example: Example) -> float | Undecided | None:
         """Decides the cheap and safe cases in the calling process; must agree with `__call__` where it decides."""
         return UNDECIDED
+
+
+class GroupVerifier(Verifier):
+    """Judges the completions of one prompt together: what somebody's batch-wise reward function needs.
+
+    The engine gives it all completions of a prompt in one call, under one time limit; evaluation, which asks once, gives it
+    one. It is never called in the training process.
+    """
+
+    @abstractmethod
+    def judge_group(
+        self, completions: Sequence[str], example: Example, token_ids: Sequence[Sequence[int]] | None = None
+    ) -> Sequence[float | None]:
+        """The rewards, in the order of the completions.
+
+        Args:
+            token_ids: of the completions, up to and including the end token; None where nobody knows them.
+        """
+
+    def __call__(self, completion: str, example: Example) -> float | None:
+        return self.judge_group([completion], example)[0]
+
+
+def is_quick(judge: Judge) -> bool:
+    """Whether a verifier, or a function with the attribute `quick`, may be called in the training process."""
+    return bool(getattr(judge, "quick", False)) and not isinstance(judge, GroupVerifier)
+
+
+def settle(judge: Judge, completion: str, example: Example) -> float | Undecided | None:
+    """The reward where it takes no worker process, else UNDECIDED."""
+    if isinstance(judge, Verifier):
+        settled = judge.shortcut(completion, example)
+        if settled is not UNDECIDED:
+            return settled
+    return judge(completion, example) if is_quick(judge) else UNDECIDED

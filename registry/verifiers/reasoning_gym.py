@@ -6,12 +6,12 @@ import ast
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from registry import verifiers
 from registry.example import Example
+from registry.verifiers.answers import answer_of
 from registry.verifiers.base import UNDECIDED, Undecided, Verifier
-from registry.verifiers.tags import answer_text
 
 MAX_ANSWER_CHARS = 10_000
 SHORT_CHARS = 64
@@ -31,19 +31,22 @@ _FUNCTION = re.compile(r"a?(?:sin|cos|tan)h?|cot|sec|csc|exp|log|ln|sqrt|pi|Abs|
 
 @verifiers.register("reasoning_gym")
 class ReasoningGymScore(Verifier):
-    """The score that a reasoning-gym task gives to the text of the last `<answer>`; None for other examples.
+    """The score that a reasoning-gym task gives to the answer; None for other examples.
 
-    A completion without tags is taken as the answer if it is one line of at most 64 characters.
+    A completion without an answer in its place is taken as the answer if it is one line of at most 64 characters.
 
     Source: Reasoning Gym (arXiv 2505.24760), `score_answer` of each task; some give part of the reward for an answer in
     the right form. Differs: tasks that would run the answer as Python code score 0 where it is more than a literal or a
-    mathematical expression.
+    mathematical expression. It is called in a worker, as sympy may run without end.
+
+    >>> from registry.replay.reasoning_gym import ReasoningGym
+    >>> example = ReasoningGym("leg_counting", seed=1).example(0)
+    >>> ReasoningGymScore()(f"<answer>{example.answer}</answer>", example)
+    1.0
 
     Raises:
         ValueError: at a call, the package reasoning-gym is missing.
     """
-
-    isolated: ClassVar[bool] = True  # sympy may run without end
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[str, str], Any] = {}
@@ -53,14 +56,16 @@ class ReasoningGymScore(Verifier):
         if decided is not UNDECIDED:
             return decided
         puzzle = example.metadata["reasoning_gym"]
-        score = float(self._task(puzzle["task"], puzzle["config"]).score_answer(_answer(completion), puzzle["entry"]))
+        score = float(
+            self._task(puzzle["task"], puzzle["config"]).score_answer(_answer(completion, example), puzzle["entry"])
+        )
         return 0.0 if math.isnan(score) else min(max(score, 0.0), 1.0)
 
     def shortcut(self, completion: str, example: Example) -> float | Undecided | None:
         if "reasoning_gym" not in example.metadata:
             return None
-        answer = _answer(completion)
-        if answer is None or len(answer) > MAX_ANSWER_CHARS or not _is_safe(answer, example.metadata["reasoning_gym"]):
+        answer = _answer(completion, example)
+        if not answer or len(answer) > MAX_ANSWER_CHARS or not _is_safe(answer, example.metadata["reasoning_gym"]):
             return 0.0
         return UNDECIDED
 
@@ -76,8 +81,8 @@ class ReasoningGymScore(Verifier):
         return self._tasks[key]
 
 
-def _answer(completion: str) -> str | None:
-    answer = answer_text(completion)
+def _answer(completion: str, example: Example) -> str | None:
+    answer = answer_of(completion, example)
     if answer is None:
         answer = completion.strip()
         if not answer or len(answer) > SHORT_CHARS or "\n" in answer or "<" in answer:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from registry.answer_places import ANSWER, END_ANSWER, find_answer, is_well_placed
+
 THINK, END_THINK = "<think>", "</think>"
-ANSWER, END_ANSWER = "<answer>", "</answer>"
 
 _THOUGHT_TO_ANSWER = re.compile(rf"{END_THINK}\s*{ANSWER}")
 
@@ -20,11 +21,7 @@ def answer_text(completion: str) -> str | None:
     >>> answer_text("4") is None
     True
     """
-    start = completion.rfind(ANSWER, 0, max(0, completion.rfind(END_ANSWER)))
-    if start < 0:
-        return None
-    start += len(ANSWER)
-    return completion[start : completion.find(END_ANSWER, start)]
+    return find_answer(completion, "tags")
 
 
 def is_answer(completion: str, strict: bool = True) -> bool:
@@ -33,8 +30,7 @@ def is_answer(completion: str, strict: bool = True) -> bool:
     Args:
         strict: each tag exactly once; otherwise the same tags may also stand inside.
     """
-    text = completion.strip()
-    return text.startswith(ANSWER) and text.endswith(END_ANSWER) and (not strict or _once(text, ANSWER, END_ANSWER))
+    return is_well_placed(completion, "tags", strict)
 
 
 def is_thought_and_answer(completion: str, strict: bool = True) -> bool:

@@ -6,8 +6,8 @@ from rapidfuzz.distance import Levenshtein
 
 from registry import verifiers
 from registry.example import Example
+from registry.verifiers.answers import answer_of
 from registry.verifiers.base import Verifier
-from registry.verifiers.tags import answer_text
 
 MAX_CHARACTERS = 10_000  # of an answer; edit distance is quadratic
 
@@ -23,8 +23,10 @@ class TextSimilarity(Verifier):
     0.8
     """
 
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float:
-        answer = answer_text(completion)
+        answer = answer_of(completion, example)
         if answer is None or len(answer) > MAX_CHARACTERS:
             return 0.0
         return Levenshtein.normalized_similarity(answer.strip(), example.answer.strip())

@@ -11,5 +11,7 @@ from registry.verifiers.base import Verifier
 class Checksum(Verifier):
     """A number in [0, 1] that only the text decides."""
 
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float:
         return zlib.crc32(completion.encode()) % 1000 / 1000

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from recap.model.precision import probing
 from recap.sampling.generators.base import GenerationRequest, Generator
+from recap.sampling.stand_in import stand_in
 from registry.backends.base import EncodedPrompts, LoadedModel
-from registry.example import Example
-
-TEXT = (
-    "What is 17 + 25? First 17 + 20 = 37, then 37 + 5 = 42. The quick brown fox jumps over the lazy dog, and 3 of 4"
-    " red squares lie left of the blue circle at [12, 40, 96, 128]."
-)
-SIDE = 112  # pixels: a whole number of the patches of every family, and small
 
 
 class Probe:
@@ -29,9 +21,10 @@ class Probe:
     """
 
     def __init__(self, loaded: LoadedModel, device: torch.device, *, picture: bool) -> None:
-        images = (_picture(),) if picture else ()
-        self.encoded: EncodedPrompts = loaded.encode([TEXT], [Example("probe", TEXT, "", images)], device)
-        self.request = GenerationRequest(TEXT, images, self.encoded.inputs["input_ids"][0].tolist(), seed=0)
+        example = stand_in(picture=picture)
+        self.encoded: EncodedPrompts = loaded.encode([example.question], [example], device)
+        ids = self.encoded.inputs["input_ids"][0].tolist()
+        self.request = GenerationRequest(example.question, example.images, ids, seed=0)
         self.forbidden = torch.tensor(loaded.forbidden_token_ids, dtype=torch.long)
 
     def difference(self, loaded: LoadedModel, generator: Generator, autocast: AbstractContextManager[None]) -> float:
@@ -55,9 +48,3 @@ class Probe:
         model.train(training)
         log_probs: Tensor = logits.float().log_softmax(-1).gather(1, inputs["input_ids"][0, 1:, None])
         return log_probs[:, 0].double().cpu()
-
-
-def _picture() -> Image.Image:
-    ramp = np.linspace(0, 255, SIDE, dtype=np.uint8)
-    red, green = np.meshgrid(ramp, ramp)
-    return Image.fromarray(np.stack([red, green, red ^ green], axis=-1))

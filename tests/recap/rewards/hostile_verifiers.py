@@ -4,16 +4,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from registry import verifiers
 from registry.example import Example
-from registry.verifiers.base import Verifier
+from registry.verifiers.base import GroupVerifier, RewardOutOfRange, Verifier
 
 
 class Commanded(Verifier):
     """Does what the completion says."""
-
-    isolated = True
 
     def __call__(self, completion: str, example: Example) -> float | None:
         command, _, argument = completion.partition(" ")
@@ -53,13 +53,11 @@ class Commanded(Verifier):
 class CommandedHere(Commanded):
     """The same in the calling process."""
 
-    isolated = False
+    quick = True
 
 
 class CannotBeUnpacked(Verifier):
     """Comes to pieces on the way to a worker."""
-
-    isolated = True
 
     def __call__(self, completion: str, example: Example) -> float:
         return 1.0
@@ -69,3 +67,36 @@ class CannotBeUnpacked(Verifier):
 
     def __getstate__(self) -> dict[str, int]:
         return {"a": 1}
+
+
+class Ranked(GroupVerifier):
+    """Pays by the rank in the group, so that it matters whom a completion is judged with."""
+
+    def judge_group(
+        self, completions: Sequence[str], example: Example, token_ids: Sequence[Sequence[int]] | None = None
+    ) -> list[float | None]:
+        if "sleep" in completions:
+            time.sleep(1000)
+        if "raise" in completions:
+            raise KeyError("raise")
+        if "short" in completions:
+            return [1.0]
+        if "ids" in completions:
+            return [None if token_ids is None else len(ids) / 10 for ids in token_ids or [()] * len(completions)]
+        return [sum(other <= one for other in completions) / len(completions) for one in completions]
+
+
+@verifiers.register("hostile_loop")
+def loops(completion: str, example: Example, patience: float = 0.25) -> float:
+    """A user's function without a word on how quick it is."""
+    while "loop" in completion:
+        pass
+    return patience
+
+
+@verifiers.register("hostile_out_of_range")
+class OutOfRange(Verifier):
+    """Knows what to do about its rewards."""
+
+    def __call__(self, completion: str, example: Example) -> float:
+        raise RewardOutOfRange("set scale = (0, 10)")

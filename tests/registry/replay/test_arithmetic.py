@@ -3,7 +3,7 @@ import re
 import pytest
 
 from registry.replay.arithmetic import Arithmetic, _columns
-from registry.replay.testing import check_replay_source
+from registry.testing import check_replay_source
 
 
 def operands(example):

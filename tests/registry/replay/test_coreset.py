@@ -6,7 +6,7 @@ from registry.example import Example, MalformedExample
 from registry.replay.arithmetic import Arithmetic
 from registry.replay.base import MissingData, ReplaySource
 from registry.replay.coreset import Coreset
-from registry.replay.testing import check_replay_source
+from registry.testing import check_replay_source
 
 
 class Rows(ReplaySource):

@@ -6,7 +6,7 @@ from scipy.ndimage import label
 
 from registry.replay.counting import Counting
 from registry.replay.drawing import COLOURS
-from registry.replay.testing import check_replay_source
+from registry.testing import check_replay_source
 
 QUESTION = re.compile(r"count a=(\w+), b=(\w+)\. ([ab+*-]+)=\?")
 TARGET = re.compile(r"<think>a=(\d) b=(\d) (\S+)=(\d+) (\S+)=(\d+)</think><answer>(\d+)</answer>")

@@ -14,19 +14,6 @@ def test_docstrings(module):
 
 
 @pytest.mark.parametrize(
-    ("question", "expected"),
-    [
-        ("<image>How many?", "How many?"),
-        ("How many?\n<image>", "How many?"),
-        ("<image>\n<image>\n How many?", "How many?"),
-        ("Is <image> like <image 2>?", "Is <image> like <image 2>?"),
-    ],
-)
-def test_markers(question, expected):
-    assert fields.strip_markers(question) == expected
-
-
-@pytest.mark.parametrize(
     ("value", "choices", "expected"),
     [
         ("B", (), "B"),

@@ -1,3 +1,5 @@
+import base64
+import csv
 import io
 import json
 import multiprocessing
@@ -6,8 +8,8 @@ import datasets
 import pytest
 from PIL import Image
 
-from registry.replay.files import Jsonl, Parquet
-from registry.replay.testing import check_replay_source
+from registry.replay.files import Csv, Jsonl, Parquet
+from registry.testing import check_replay_source
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +33,14 @@ def write_parquet(file, values):
     return str(file)
 
 
+def write_csv(file, values, delimiter=","):
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(values[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(values)
+    return str(file)
+
+
 def png(size=(64, 48)):
     stream = io.BytesIO()
     Image.new("RGB", size, "red").save(stream, format="PNG")
@@ -42,8 +52,8 @@ def in_order(source):
     return [source.example(position) for position in range(source.length)]
 
 
-@pytest.mark.parametrize(("source", "write"), [(Jsonl, write_jsonl), (Parquet, write_parquet)])
-class TestBoth:
+@pytest.mark.parametrize(("source", "write"), [(Jsonl, write_jsonl), (Parquet, write_parquet), (Csv, write_csv)])
+class TestAll:
     def test_keeps_the_contract(self, source, write, tmp_path):
         path = write(tmp_path / "data.file", rows(30))
         check_replay_source(lambda: source(path, seed=3), count=14)
@@ -202,3 +212,42 @@ def test_parquet_with_corrupt_picture(tmp_path):
     source = Parquet(str(tmp_path / "data.parquet"))
     assert [example.images[0].size for example in source.take(2)] == [(64, 48)]
     assert source.malformed.total() == 1
+
+
+def test_csv_keeps_every_value_as_it_is_written(tmp_path):
+    values = [
+        {"question": 'Say "7,\n8".', "answer": "007"},
+        {"question": "none", "answer": ""},
+        {"question": "q", "answer": "1"},
+    ]
+    path = write_csv(tmp_path / "data.csv", values)
+    source = Csv(path, shuffle=False)
+    source.check()
+    assert [(e.question, e.answer) for e in source.take(3)] == [('Say "7,\n8".', "007"), ("q", "1")]
+    assert source.malformed.total() == 1
+    with (tmp_path / "data.csv").open("a") as stream:
+        stream.write("one,two,three\n")
+    with pytest.raises(ValueError, match=r"data.csv, line 6: 3 values for 2 columns"):
+        Csv(path, shuffle=False).example(3)
+
+
+def test_tab_separated_with_pictures_in_base64(tmp_path):
+    image = base64.b64encode(
+        png((400, 300)) + b"\0" * 150_000
+    ).decode()  # more than the 131,072 characters Python allows
+    values = [{"index": "1", "image": image, "question": "What?", "A": "x", "B": "nan", "C": "y", "answer": "A"}]
+    columns = {"image": "image", "question": "question", "answer": "answer", "choices": ["A", "B", "C"], "id": "index"}
+    (example,) = Csv(write_csv(tmp_path / "mmbench.tsv", values, "\t"), columns=columns).take(1)
+    assert (example.id, example.images[0].size, example.choices) == ("mmbench/1", (400, 300), ("x", "y"))
+
+
+def test_what_is_no_csv(tmp_path):
+    (tmp_path / "a.csv").write_text("question,answer,answer\n1,2,3\n")
+    with pytest.raises(ValueError, match="has several columns answer"):
+        Csv(str(tmp_path / "a.csv")).check()
+    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="not a table of text in UTF-8"):
+        Csv(str(tmp_path / "a.csv")).check()
+    (tmp_path / "a.csv").write_text("")
+    with pytest.raises(ValueError, match="has no rows"):
+        Csv(str(tmp_path / "a.csv")).check()

@@ -6,7 +6,7 @@ from scipy.ndimage import find_objects, label
 
 from registry.replay.drawing import COLOURS
 from registry.replay.grounding import Grounding
-from registry.replay.testing import check_replay_source
+from registry.testing import check_replay_source
 
 FILL = {"circle": 0.785, "square": 1.0, "triangle": 0.5}  # share of its box that a shape covers
 

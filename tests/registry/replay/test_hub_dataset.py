@@ -10,7 +10,7 @@ from PIL import Image
 from registry import replay_sources
 from registry.example import MalformedExample
 from registry.replay.hub_dataset import HubDataset
-from registry.replay.testing import check_replay_source
+from registry.testing import check_replay_source
 
 TEXTS = datasets.List(datasets.Value("string"))
 
@@ -345,7 +345,7 @@ def test_hub_failure_names_the_data_set(monkeypatch):
         ({"limit_per_config": 1e4}, "limit_per_config must be a whole number, at least 1, not 10000.0"),
         (
             {"box_frame": "files"},
-            "(?s)box_frame must be one of file, processed, fraction, not 'files'.*did you mean: file",
+            "(?s)box_frame must be one of file, processed, fraction, thousandths, not 'files'.*did you mean: file",
         ),
         ({"box_order": "xywh"}, "without box_frame there are no boxes"),
         ({"box_frame": "processed", "max_image_side": 512}, "max_image_side changes what is processed"),

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from registry.replay import reading
 from registry.replay.reading import Reading
-from registry.replay.testing import check_replay_source
+from registry.testing import check_replay_source
 
 LIGHT = 232  # as light as the ground or lighter: no ink
 

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from registry.replay.reasoning_gym import ReasoningGym
-from registry.replay.testing import check_replay_source
+from registry.testing import check_replay_source
 
 pytest.importorskip("reasoning_gym")
 

@@ -1,5 +1,8 @@
+import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -7,10 +10,16 @@ from hypothesis import strategies as st
 
 from registry import verifiers
 from registry.example import BoxFrame, Example
-from registry.verifiers.iou import Box, IoU, intersection_over_union, read_box
+from registry.verifiers.box_formats import read_boxes
+from registry.verifiers.iou import IoU
+from registry.verifiers.overlap import Box, intersection_over_union
 
-FRAMES: tuple[BoxFrame, ...] = ("file", "processed", "fraction")
-SIZES = {"file": (640, 480), "processed": (280, 140), "fraction": (1, 1)}
+FRAMES: tuple[BoxFrame, ...] = ("file", "processed", "fraction", "thousandths")
+SIZES = {"file": (640, 480), "processed": (280, 140), "fraction": (1, 1), "thousandths": (1000, 1000)}
+DATA = Path(__file__).parent / "data"
+CASES = [
+    json.loads(line) for name in ("boxes.jsonl", "boxes_more.jsonl") for line in (DATA / name).read_text().splitlines()
+]
 EXAMPLE = Example(
     id="grounding/1",
     question="where?",
@@ -54,7 +63,8 @@ def test_one_box_gets_one_reward_in_every_frame(completion_frame: BoxFrame, box_
         ("[+64, 48, 320, 240]", 1),
         ("[-192, 48, 64, 240]", 0),  # touches
         ("[330, 250, 340, 260]", 0),  # apart
-        ("[0, 0, 640, 480]", 0.16),
+        ("[0, 0, 640, 480]", 0),  # the whole picture fits every question
+        ("[0, 0, 630, 480]", 0.16 * 640 / 630),
         ("[320, 240, 64, 48]", 0),  # corners swapped
         ("[64, 48, 64, 240]", 0),  # no width
         ("[64, 48, 320]", 0),
@@ -72,6 +82,30 @@ def test_one_box_gets_one_reward_in_every_frame(completion_frame: BoxFrame, box_
 )
 def test_pinned(answer: str, reward: float) -> None:
     assert IoU("file")(f"<answer>{answer}</answer>", EXAMPLE) == pytest.approx(reward)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["kind"])
+def test_cases(case: dict[str, Any]) -> None:
+    example = Example(
+        id="1",
+        question="where?",
+        answer=case["reference"],
+        box_frame=case["box_frame"],
+        file_size=tuple(case["file_size"]),
+        processed_size=tuple(case["processed_size"]),
+    )
+    reward = IoU(case.get("completion_frame", "processed"))(f"<answer>{case['answer']}</answer>", example)
+    if "reward" in case:
+        assert reward == pytest.approx(case["reward"])
+    else:
+        assert reward is not None
+        assert case["at_least"] <= reward <= 1
+
+
+def test_the_answer_is_looked_for_in_its_place() -> None:
+    example = replace(EXAMPLE, answer_in="whole")
+    assert IoU("file")("It is at [64, 48, 320, 240].", example) == 1
+    assert IoU("file")("<think>[0, 0, 1, 1]?</think>[64, 48, 320, 240]", example) == 1
 
 
 def test_only_the_last_answer_counts() -> None:
@@ -108,8 +142,7 @@ def test_never_raises_on_babble(text: str) -> None:
 @given(st.lists(st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6).map(lambda x: round(x, 6)), min_size=4, max_size=4))
 def test_reads_what_python_prints(numbers: list[float]) -> None:
     assume(all("e" not in str(number) for number in numbers))
-    box = read_box(str(numbers))
-    assert box == (tuple(numbers) if numbers[0] < numbers[2] and numbers[1] < numbers[3] else None)
+    assert read_boxes(str(numbers)) == [tuple(numbers)]
 
 
 def test_does_not_apply_where_the_answer_is_no_box() -> None:
@@ -123,8 +156,9 @@ def test_does_not_apply_where_the_answer_is_no_box() -> None:
         (replace(EXAMPLE, processed_size=None), "'grounding/1'.*'processed' needs processed_size; it is None"),
         (replace(EXAMPLE, file_size=None), "'grounding/1'.*'file' needs file_size; it is None"),
         (replace(EXAMPLE, file_size=(0, 4)), r"needs file_size; it is \(0, 4\)"),
-        (replace(EXAMPLE, answer="the cat"), "must be one box .* not 'the cat'"),
-        (replace(EXAMPLE, answer="[5, 5, 5, 9]"), "must be one box"),
+        (replace(EXAMPLE, answer="the cat"), "must be a box .* not 'the cat'"),
+        (replace(EXAMPLE, answer="[5, 5, 5, 9]"), "must be a box"),
+        (replace(EXAMPLE, answer="[[5, 5, 6, 9], [1, 1, 2, 2]]"), r"must be one box .*not 2.*@verifiers.boxes\(\)"),
     ],
 )
 def test_mistakes_in_the_data_are_errors_whatever_the_completion(
@@ -135,7 +169,9 @@ def test_mistakes_in_the_data_are_errors_whatever_the_completion(
 
 
 def test_unknown_frame() -> None:
-    with pytest.raises(ValueError, match=r"completion_frame must be one of file, processed, fraction; it is 'pixels'"):
+    with pytest.raises(
+        ValueError, match=r"completion_frame must be one of file, processed, fraction, thousandths; it is 'pixels'"
+    ):
         IoU("pixels")  # type: ignore[arg-type]
 
 

@@ -1,14 +1,4 @@
-"""The contracts as property functions: built-ins and plugins are tested with the same list.
-
-Each function raises AssertionError, with the step and the values, where the contract does not hold; none needs pytest.
-In the test of a plugin:
-
-    from registry.testing import check_reweighting_policy
-
-    def test_contract():
-        check_reweighting_policy(MyPolicy)
-        check_reweighting_policy(lambda objectives: MyPolicy(objectives, parameter=3))
-"""
+"""What every reweighting policy promises, as functions for tests."""
 
 from __future__ import annotations
 

@@ -1,0 +1,33 @@
+"""What sources around other sources have in common: `limit`, `concatenate`, `shuffle_buffer`, `filter`, `deduplicate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from registry.replay.base import ReplaySource
+
+
+class Wrapper(ReplaySource):
+    """A source made of others. It asks them for positions of its own choice; theirs stay where they are.
+
+    Args:
+        sources: what is wrapped; none of them may be used by anything else, as its state is kept here.
+        seed: of whatever the wrapper draws.
+    """
+
+    def __init__(self, sources: Sequence[ReplaySource], seed: int = 0) -> None:
+        super().__init__(seed)
+        self.sources = tuple(sources)
+
+    def check(self) -> None:
+        for source in self.sources:
+            source.check()
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"sources": [source.state_dict() for source in self.sources]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        for source, own in zip(self.sources, state.get("sources", ()), strict=False):
+            source.load_state_dict(own)

@@ -1,0 +1,16 @@
+"""The contracts as property functions, a file for each family: built-ins and plugins are tested with the same list.
+
+Each function raises AssertionError, with the step and the values, where the contract does not hold; none needs pytest.
+In the test of a plugin:
+
+    from registry.testing import check_reweighting_policy
+
+    def test_contract():
+        check_reweighting_policy(MyPolicy)
+        check_reweighting_policy(lambda objectives: MyPolicy(objectives, parameter=3))
+"""
+
+from registry.testing.replay import check_replay_source
+from registry.testing.reweighting import assert_weights_valid, check_reweighting_policy
+
+__all__ = ["assert_weights_valid", "check_replay_source", "check_reweighting_policy"]

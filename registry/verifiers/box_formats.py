@@ -1,0 +1,138 @@
+"""Boxes and points as models write them -> numbers.
+
+| format | example |
+|---|---|
+| list (Qwen2.5-VL, most data sets) | ``[29, 56, 272, 470]``, ``{"bbox_2d": [29, 56, 272, 470]}``, in a fence or not |
+| corners (Qwen2-VL) | ``<|box_start|>(45,117),(423,987)<|box_end|>``, with or without its special tokens |
+| pairs | ``[[29, 56], [272, 470]]`` |
+| names (JSON, XML, prose) | ``{"x1": 29, "y1": 56, "x2": 272, "y2": 470}``, ``xmin = 29, ...``, ``left``, ``width`` |
+
+Everything is found by patterns whose repetitions are bounded, on a text whose length is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+Numbers = tuple[float, float, float, float]
+"""x1, y1, x2, y2 as written: the corners may be swapped, or the box empty."""
+
+MAX_CHARS = 4000
+"""Of an answer with boxes; a longer one is no answer."""
+
+_NUMBER = r"""\s{0,9}["']?([+-]?(?:\d{1,7}(?:\.\d{0,17})?|\.\d{1,17}))["']?\s{0,9}"""
+_LIST = re.compile(r"\[" + ",".join([_NUMBER] * 4) + r"\]")
+_ROUND = re.compile(rf"\({_NUMBER},{_NUMBER}\)")
+_SQUARE = re.compile(rf"\[{_NUMBER},{_NUMBER}\]")
+_NAMED = re.compile(
+    r"(?<![A-Za-z0-9_])(x_?min|y_?min|x_?max|y_?max|[xy][0-2]?|left|top|right|bottom|width|height|w|h)"
+    rf"""["']?\s{{0,9}}[:=>]{_NUMBER}""",
+    re.IGNORECASE,
+)
+_COMMA = re.compile(r"\s{0,9},\s{0,9}")
+_FAMILIES = (
+    ("x1", "y1", "x2", "y2"),
+    ("x0", "y0", "x1", "y1"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("left", "top", "right", "bottom"),
+    ("x", "y", "width", "height"),
+    ("x", "y", "w", "h"),
+)
+
+
+def read_boxes(text: str) -> list[Numbers] | None:
+    """The boxes in a text, each once, in their order; words beside them are ignored.
+
+    >>> read_boxes('```json\\n[{"bbox_2d": [29, 56, 272, 470], "label": "man"}]\\n```')
+    [(29.0, 56.0, 272.0, 470.0)]
+    >>> read_boxes("(45,117),(423,987)(1,2),(3,4)")
+    [(45.0, 117.0, 423.0, 987.0), (1.0, 2.0, 3.0, 4.0)]
+    >>> read_boxes("x: 10, y: 20, width: 5, height: 5"), read_boxes("[1, 2, 3]"), read_boxes("[[1,2],[3,4],[5,6]]")
+    ([(10.0, 20.0, 15.0, 25.0)], [], None)
+
+    Returns: None where what stands there cannot be read: a polygon, half a box, too long a text.
+    """
+    if len(text) > MAX_CHARS:
+        return None
+    found: list[tuple[int, Numbers]] = [
+        (match.start(), _four([float(number) for number in match.groups()])) for match in _LIST.finditer(text)
+    ]
+    for pattern in (_ROUND, _SQUARE):
+        for start, run in _runs(pattern, text):
+            if len(run) > 2:
+                return None
+            if len(run) == 2:
+                found.append((start, _four([*run[0], *run[1]])))
+    named = _named_boxes(text)
+    if named is None:
+        return None
+    found += named
+    return list(dict.fromkeys(numbers for _, numbers in sorted(found)))
+
+
+def read_points(text: str) -> list[tuple[float, float]] | None:
+    """The points in a text: ``(x, y)``, ``[x, y]``, ``x="1" y="2"``, ``{"x": 1, "y": 2}``; None where it is too long.
+
+    >>> read_points('{"point_2d": [12, 30], "label": "ear"}'), read_points('<point x="61.5" y="40">ear</point>')
+    ([(12.0, 30.0)], [(61.5, 40.0)])
+    """
+    if len(text) > MAX_CHARS:
+        return None
+    found = [
+        (match.start(), (float(match[1]), float(match[2])))
+        for pattern in (_ROUND, _SQUARE)
+        for match in pattern.finditer(text)
+    ]
+    x: float | None = None
+    for match in _NAMED.finditer(text):
+        name, number = match[1].lower(), float(match[2])
+        if name == "x":
+            x = number
+        elif name == "y" and x is not None:
+            found.append((match.start(), (x, number)))
+            x = None
+    return list(dict.fromkeys(point for _, point in sorted(found)))
+
+
+def _four(numbers: Sequence[float]) -> Numbers:
+    x1, y1, x2, y2 = numbers
+    return x1, y1, x2, y2
+
+
+def _runs(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, list[tuple[float, float]]]]:
+    """Where pairs joined by commas begin, and the pairs: two are the corners of a box, three or more a polygon."""
+    start, end, run = 0, -1, list[tuple[float, float]]()
+    for match in pattern.finditer(text):
+        pair = float(match[1]), float(match[2])
+        joined = run and _COMMA.fullmatch(text, end, match.start()) is not None
+        if joined:
+            run.append(pair)
+        else:
+            if run:
+                yield start, run
+            start, run = match.start(), [pair]
+        end = match.end()
+    if run:
+        yield start, run
+
+
+def _named_boxes(text: str) -> list[tuple[int, Numbers]] | None:
+    """Boxes whose numbers have names, four names each; None where a name comes again before the four are complete."""
+    found: list[tuple[int, Numbers]] = []
+    held: dict[str, float] = {}
+    start = 0
+    for match in _NAMED.finditer(text):
+        name = match[1].lower().replace("_", "")
+        if name in held:
+            return None
+        start = start if held else match.start()
+        held[name] = float(match[2])
+        for family in _FAMILIES:
+            if set(family) == set(held):
+                x, y, far_x, far_y = (held[part] for part in family)
+                sized = family[2] in ("width", "w")
+                found.append((start, (x, y, x + far_x, y + far_y) if sized else (x, y, far_x, far_y)))
+                held = {}
+                break
+    return found if len(held) < 3 else None

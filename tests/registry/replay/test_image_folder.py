@@ -1,0 +1,86 @@
+import csv
+import json
+
+import datasets
+import pytest
+from PIL import Image
+
+from registry.replay.base import MissingData
+from registry.replay.image_folder import ImageFolder
+from registry.testing import check_replay_source
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+
+
+def write(folder, kind, count=6, column="file_name"):
+    """`count` pictures, each of its own shade, in a subfolder, and a table of that kind."""
+    (folder / "pictures").mkdir(parents=True)
+    rows = []
+    for i in range(count):
+        Image.new("L", (16, 12), i).save(folder / "pictures" / f"{i}.png")
+        name = f"pictures/{i}.png"
+        rows.append({column: [name] if column == "file_names" else name, "question": f"q{i}", "answer": f"{i}"})
+    if kind == "jsonl":
+        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    elif kind == "csv":
+        with (folder / "metadata.csv").open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        datasets.Dataset.from_list(rows).to_parquet(folder / "metadata.parquet")
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_every_kind_of_table(kind, tmp_path):
+    path = write(tmp_path / "cats", kind)
+    check_replay_source(lambda: ImageFolder(path, seed=1))
+    columns = {"question": "question", "answer": "answer", "image": "image"}
+    for settings in ({}, {"columns": columns}):
+        source = ImageFolder(path, shuffle=False, **settings)
+        source.check()
+        examples = source.take(6)
+        assert [(e.id, e.question, e.answer) for e in examples] == [(f"cats/{i}", f"q{i}", f"{i}") for i in range(6)]
+        assert [e.images[0].getpixel((0, 0)) for e in examples] == [(i, i, i) for i in range(6)]
+
+
+def test_as_datasets_reads_it(tmp_path):
+    path = write(tmp_path / "cats", "jsonl")
+    theirs = datasets.load_dataset("imagefolder", data_dir=path, split="train")
+    assert {(row["question"], row["image"].getpixel((0, 0))) for row in theirs} == {
+        (e.question, e.images[0].getpixel((0, 0))[0]) for e in ImageFolder(path).take(6)
+    }
+
+
+def test_several_pictures_and_folders(tmp_path):
+    write(tmp_path / "all" / "train", "jsonl", 2, "file_names")
+    write(tmp_path / "all" / "test", "jsonl", 1, "file_names")
+    assert [e.id for e in ImageFolder(str(tmp_path / "all"), shuffle=False).take(3)] == ["test/0", "train/0", "train/1"]
+    (example,) = ImageFolder(str(tmp_path / "all" / "test")).take(1)
+    assert len(example.images) == 1
+    both = ImageFolder([str(tmp_path / "all" / name) for name in ("train", "test")], shuffle=False)
+    assert [e.id for e in both.take(3)] == ["train/0", "train/1", "test/0"]
+
+
+def test_what_is_wrong_is_said(tmp_path):
+    write(tmp_path / "cats", "jsonl")
+    with pytest.raises(MissingData, match=r"(?s)no folder '.*catz'.*did you mean: cats"):
+        ImageFolder(str(tmp_path / "catz")).check()
+    with pytest.raises(ValueError, match=r"neither .*pictures nor a folder in it has a table: metadata.jsonl"):
+        ImageFolder(str(tmp_path / "cats" / "pictures")).check()
+    (tmp_path / "cats" / "metadata.csv").write_text("file_name,question,answer\n")
+    with pytest.raises(ValueError, match=r"has metadata.jsonl and metadata.csv: keep one"):
+        ImageFolder(str(tmp_path / "cats")).check()
+
+
+def test_a_picture_that_is_not_there_costs_its_row(tmp_path):
+    path = write(tmp_path / "cats", "csv", 3)
+    (tmp_path / "cats" / "pictures" / "1.png").unlink()
+    source = ImageFolder(path)
+    assert sorted(e.answer for e in source.take(3)) == ["0", "2"]
+    assert source.malformed.total() == 1
