@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from recap.evaluation.capabilities import CapabilityScore
+from recap.evaluation.scores import CapabilityScore
 from recap.experiment.config import load_config
 from recap.runs.launch import run_name, shared_run_directory
 from recap.runs.run import Run

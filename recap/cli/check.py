@@ -33,6 +33,7 @@ def check(
     full: Annotated[bool, typer.Option("--full", help="also the whole configuration as it would take effect")] = False,
 ) -> None:
     """Validates an experiment in seconds, without loading a model, and shows what it would do and the memory it would take."""
+    from recap.evaluation.held_out import overlap, probe, shared_tables
     from recap.experiment.describe import experiment_table, memory_lines, summary
     from recap.experiment.layout import Layout, check_layout, layout_of_file, notes
 
@@ -42,6 +43,8 @@ def check(
         layout = layout_of_file(accelerate) if accelerate else None
         if layout:
             check_layout(config.experiment, layout)
+        domains, capabilities = config.experiment.domains, config.experiment.capabilities
+        not_held_out = [*shared_tables(domains, capabilities), *overlap(domains, probe(capabilities))]
     except ValueError as error:
         fail(error)
     console = Console(soft_wrap=True)
@@ -53,5 +56,5 @@ def check(
         console.print(line, highlight=False, markup=False)
     unused = [*config.doubts, *map(str, config.unused)] if full else config.notes
     absent = [f"not on this machine: {text}" for text in missing]
-    print_notes([*unused, *absent, *notes(config.experiment, layout or Layout())], console)
+    print_notes([*unused, *absent, *not_held_out, *notes(config.experiment, layout or Layout())], console)
     console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""), highlight=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sqlite3
@@ -12,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from recap.experiment.run_settings import MAX_TAG_LENGTH, Tracking
+from recap.experiment.run_settings import Tracking
+from recap.runs.artifacts import Artifacts
 from recap.runs.spill import Entry
 
 MAX_METRICS_PER_CALL = 1000  # MLflow's own limits
 MAX_PARAMS_PER_CALL = 100
 TABLES = "rollouts"  # the folder of the tables, one file per step
-LOGGED_TABLES = "mlflow.loggedArtifacts"  # the tag by which MLflow knows that a file is a table
 OPEN_WAIT_S = 120.0
 SQLITE_WAIT_S = 5.0  # as MLflow's own connections
 HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}  # s; the queue tries again itself
@@ -36,12 +35,13 @@ class MLflowRun:
     Args:
         uri: MLflow's, resolved.
         run_id: an existing run.
+        directory: of the run, where entries name files in it.
     """
 
-    def __init__(self, uri: str, run_id: str) -> None:
+    def __init__(self, uri: str, run_id: str, directory: Path) -> None:
         self.client = connect(uri)
         self.run_id = run_id
-        self._tables: list[str] | None = None
+        self.artifacts = Artifacts(self.client, run_id, directory)
 
     def send(self, entries: Sequence[Entry], look: bool) -> int:
         """Delivers the first entries; whatever happens on the way, sending the same again does no harm.
@@ -97,10 +97,8 @@ class MLflowRun:
         from mlflow.entities import Param, RunTag
 
         client, run_id = self.client, self.run_id
-        if "file" in entry:
-            client.log_text(run_id, entry["text"], entry["file"])
-            if entry.get("table"):
-                self._show_table(entry["file"])
+        if "file" in entry or "local" in entry:
+            self.artifacts.send(entry)
         elif "params" in entry:
             params = [Param(name, value) for name, value in entry["params"].items()]
             for start in range(0, len(params), MAX_PARAMS_PER_CALL):
@@ -111,16 +109,6 @@ class MLflowRun:
             client.update_run(run_id, status="RUNNING")
         else:
             client.set_terminated(run_id, status=entry["status"], end_time=entry["at"])
-
-    def _show_table(self, file: str) -> None:
-        """As `MlflowClient.log_table` does, but for the newest tables alone: a tag has 8,000 characters."""
-        if self._tables is None:
-            found = json.loads(self.client.get_run(self.run_id).data.tags.get(LOGGED_TABLES, "[]"))
-            self._tables = [table["path"] for table in found]
-        self._tables = [*(path for path in self._tables if path != file), file]
-        while len(tag := json.dumps([{"path": path, "type": "table"} for path in self._tables])) > MAX_TAG_LENGTH:
-            del self._tables[0]
-        self.client.set_tag(self.run_id, LOGGED_TABLES, tag)
 
     def _is_active(self) -> bool:
         """Not deleted: of a deleted run MLflow says the same as of a value that it will never take."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from recap.evaluation.capabilities import CapabilityScore, evaluate
+from recap.evaluation.scores import CapabilityScore
 from recap.experiment.config import Command
 from recap.experiment.describe import settings
 from recap.experiment.experiment import Experiment
@@ -16,13 +16,14 @@ from recap.learning.trainer import StepResult, Trainer
 from recap.model.ways import metrics, tags, ways_taken
 from recap.parallel.processes import is_main_process
 from recap.runs.checkpoint import clean_up, latest_checkpoint, latest_step, load_checkpoint, save_checkpoint
+from recap.runs.evaluations import Evaluations
 from recap.runs.export import export_run
 from recap.runs.interrupts import Interrupts
 from recap.runs.malformed import malformed_lines, malformed_metrics
 from recap.runs.progress import TrainingProgress
 from recap.runs.rollout_table import rollout_rows
 from recap.runs.run_directory import RunRecord, changes, read_record, run_directory
-from recap.runs.scores import ScoreHistory, score_metrics
+from recap.runs.scores import ScoreHistory
 from recap.runs.tracking import Tracker, status_of
 
 
@@ -68,16 +69,20 @@ class Run:
             enabled=is_main_process(),
         )
         try:
-            self._prepare(resume, record, operative_config, command)
+            self._prepare(resume, record, operative_config, command, name)
         except BaseException as error:
             self.tracker.finish(status_of(error))
             raise
 
-    def _prepare(self, resume: Path | None, record: RunRecord | None, config: str, command: Command | None) -> None:
+    def _prepare(
+        self, resume: Path | None, record: RunRecord | None, config: str, command: Command | None, name: str
+    ) -> None:
         """Loads the model and what the run goes on from."""
         self.trainer = Trainer(self.experiment)
         self.accelerator = self.trainer.accelerator
         self.scores = ScoreHistory()
+        where = (self.trainer, self.tracker, self.directory)
+        self.evaluations = Evaluations(*where, self.scores, name=name, configuration=config)
         self.skipped_in_a_row = 0
         self._ways_said = False
         self.notices: list[str] = []  # said when the run starts
@@ -169,20 +174,9 @@ class Run:
         experiment, step = self.experiment, self.trainer.step_number
         if step in self.scores or not (step in (0, experiment.steps) or _due(experiment.evaluate_every, step)):
             return False
-        self._evaluate(progress)
+        if experiment.capabilities:
+            progress.say(*self.evaluations.measure())
         return self.scores.is_best(step)
-
-    def _evaluate(self, progress: TrainingProgress) -> None:
-        if not self.experiment.capabilities:
-            return
-        experiment, trainer, step = self.experiment, self.trainer, self.trainer.step_number
-        trainer.models.ready_to_sample()
-        scores = evaluate(
-            trainer.loaded, experiment.capabilities, experiment.rewards, self.accelerator, experiment.rollout.generator
-        )
-        self.scores[step] = scores
-        self.tracker.log(step, score_metrics(scores))
-        progress.say(f"step {step}: " + "  ".join(f"{name} {score.score:.3f}" for name, score in scores.items()))
 
     def _log(self, result: StepResult) -> None:
         step, tracking = self.trainer.step_number, self.experiment.tracking

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from recap.evaluation.capabilities import CapabilityScore
+from recap.evaluation.forgetting import below_peak, forgetting_index, measures, pass_at_k
+from recap.evaluation.outcomes import Outcomes
+from recap.evaluation.score_table import matched, score_table
+from recap.evaluation.scores import CapabilityScore
 
 
 class ScoreHistory(dict[int, dict[str, CapabilityScore]]):
@@ -43,5 +46,42 @@ def score_metrics(scores: Mapping[str, CapabilityScore]) -> dict[str, float]:
             f"capability/{name}": score.score,
             f"capability_standard_error/{name}": score.standard_error,
             f"capability_formatted/{name}": score.formatted,
+            f"capability_lenient/{name}": score.lenient,
+            f"capability_tokens/{name}": score.tokens,
         }
+    return metrics
+
+
+def forgetting_metrics(base: Outcomes, now: Outcomes, history: ScoreHistory) -> dict[str, float]:
+    """What became of the base model's capabilities, under the names that it is logged with; see docs/forgetting.md.
+
+    Args:
+        base: outcomes of the model before its first step.
+        now: of the same examples at the newest step of `history`.
+    """
+    metrics: dict[str, float] = {}
+    retentions = []
+    for name in (name for name in now if name in base):
+        for kind, reading in {"": {}, "_lenient": {"lenient": True}, "_sampled": {"sampled": True}}.items():
+            before, after = matched(score_table(base[name], **reading), score_table(now[name], **reading))
+            if not before.scores.size:
+                continue
+            found = measures(before.scores, after.scores, before.chance)
+            metrics |= {
+                f"{measure}{'' if measure == 'noise_floor' else kind}/{name}": value for measure, value in found.items()
+            }
+            if not kind:
+                retentions.append(found.get("retention_above_chance", found["retention"]))
+        metrics[f"below_peak/{name}"] = below_peak([history[step][name].score for step in sorted(history)])
+    metrics["forgetting_index"] = forgetting_index(retentions)
+    return metrics
+
+
+def sample_metrics(now: Outcomes) -> dict[str, float]:
+    """pass@1 and pass@m of the capabilities with m samples."""
+    metrics: dict[str, float] = {}
+    for name, rows in now.items():
+        scores = score_table(rows, sampled=True).scores
+        if scores.size:
+            metrics |= {f"pass_at_{k}/{name}": pass_at_k(scores, k) for k in {1, scores.shape[1]}}
     return metrics

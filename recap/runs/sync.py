@@ -38,7 +38,7 @@ def sync_run(run: Path) -> str:
             last = max((entry["at"] for entry in spill.left() if "at" in entry), default=found.last_metric_at)
             spill.put({"status": "KILLED", "at": last or time.time_ns() // 1_000_000})
         count = len(spill)
-        delivery = Delivery(spill, MLflowRun(settings.resolved_uri, place["run_id"]))
+        delivery = Delivery(spill, MLflowRun(settings.resolved_uri, place["run_id"], directory))
         left = delivery.close(wait_s=math.inf)
     finally:
         spill.close()

@@ -67,7 +67,7 @@ class Tracker:
                 self._spill.put({"status": "RUNNING"})  # after the end that a former process may have left in the queue
             place = {"run_id": self.run_id, "uri": _lasting(settings.resolved_uri)}
             (directory / "tracking" / WHERE).write_text(json.dumps(place))
-            run = MLflowRun(settings.resolved_uri, str(self.run_id))
+            run = MLflowRun(settings.resolved_uri, str(self.run_id), directory)
         except BaseException:
             self._spill.close()
             raise
@@ -106,6 +106,11 @@ class Tracker:
         table = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
         text = json.dumps(table, default=str)
         self._spill.put({"file": f"{TABLES}/step-{step:06d}.json", "text": text, "table": True})
+
+    def file(self, path: Path) -> None:
+        """A file in the run's directory, which must stay there; in MLflow it is under the same folder."""
+        if self.enabled:
+            self._spill.put({"local": path.relative_to(self.directory).as_posix()})
 
     def flush(self) -> None:
         """What was logged so far will get to MLflow, even if this process is killed: what a checkpoint is past is not

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from registry.example import Example, MalformedExample
@@ -43,6 +43,16 @@ class ReplaySource(ABC):
     @property
     @abstractmethod
     def length(self) -> int | None: ...
+
+    @property
+    def origins(self) -> Sequence[str]:
+        """The tables that it reads, files by their absolute path; none where it invents its examples."""
+        return ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether examples can be had at once; false where the first would be downloaded or built."""
+        return True
 
     @abstractmethod
     def example(self, position: int) -> Example:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from registry import replay_sources
 from registry.example import Example
 from registry.replay.base import ReplaySource, shuffled_row
@@ -42,6 +44,14 @@ class Coreset(Wrapper):
     def length(self) -> int:
         total = self.source.length
         return self.size if total is None else min(self.size, total)
+
+    @property
+    def origins(self) -> Sequence[str]:
+        return self.source.origins
+
+    @property
+    def is_open(self) -> bool:
+        return self.source.is_open
 
     def example(self, position: int) -> Example:
         total = self.source.length

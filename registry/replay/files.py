@@ -26,6 +26,10 @@ class FileSource(TableSource):
 
     path: str | Sequence[str] = field(kw_only=False)
 
+    @property
+    def origins(self) -> Sequence[str]:
+        return [str(file.absolute()) for file in self.files()]
+
     @abstractmethod
     def open_file(self, file: Path, name: str) -> NamedTable:
         """The table in one file."""

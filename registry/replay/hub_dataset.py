@@ -52,6 +52,11 @@ class HubDataset(TableSource):
                 f"{self.title}: {self.dataset!r} is neither a folder that exists nor an id such as owner/name"
             )
 
+    @property
+    def origins(self) -> Sequence[str]:
+        configs = [self.configs] if isinstance(self.configs, str) else self.configs
+        return [f"{self.dataset} {config} {self.split}" for config in configs] or [f"{self.dataset} {self.split}"]
+
     def check_tables(self) -> None:
         """Opens what is saved on disk. Never asks the Hub, nor builds what `load_dataset` would have to build first."""
         if self._saved:

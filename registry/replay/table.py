@@ -218,6 +218,10 @@ class TableSource(RowSource):
     def length(self) -> int:
         return len(self._rows)
 
+    @property
+    def is_open(self) -> bool:
+        return "_rows" in self.__dict__
+
     def example(self, position: int) -> Example:
         rows = self._rows
         index = shuffled_row(position, len(rows), self.seed) if self.shuffle else position % len(rows)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gin
 import pytest
 import torch
 
+from recap.evaluation.outcomes import Outcome
 from recap.experiment.config import LoadedConfig, load_config
 from registry.backends.base import LoadedModel
 from registry.backends.tiny_qwen2_5_vl import TinyQwen2_5_VL
@@ -61,3 +63,29 @@ def small() -> Callable[..., LoadedConfig]:
 def small_bindings() -> list[str]:
     """What shrinks the quick start, for tests that start processes of their own."""
     return list(SMALL)
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[..., Outcome]:
+    """What came of one example, by its position; named values win."""
+
+    def make(position: int = 0, score: float | None = 1.0, **values: Any) -> Outcome:
+        plain = {
+            "example": f"test/{position}",
+            "position": position,
+            "digest": f"d{position}",
+            "cluster": f"d{position}",
+            "sample": 0,
+            "score": score,
+            "lenient": score,
+            "formatted": True,
+            "completion": "<answer>1</answer>",
+            "tokens": 4,
+            "truncated": False,
+            "chance": 0.0,
+            "question": f"question {position}?",
+            "reference": "1",
+        }
+        return Outcome(**{**plain, **values})
+
+    return make

@@ -92,6 +92,13 @@ def test_check_shows_what_matters_on_one_screen(small_bindings: list[str]) -> No
     assert "valid" in output
 
 
+def test_check_finds_held_out_examples_that_are_trained_on() -> None:
+    code, output = run("check", QUICKSTART, "-b", "held_out/replay.counting.split = 'train'")
+    assert code == 0
+    assert "note: counting trains on examples that counting is measured on: of its first" in output
+    assert output.count("is measured on") == 1
+
+
 def test_check_shows_the_operative_configuration_behind_full() -> None:
     code, output = run("check", QUICKSTART, "--full", "-b", "train.reweighting = @reweighting.uniform")
     assert code == 0

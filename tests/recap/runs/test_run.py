@@ -14,7 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from recap.evaluation.capabilities import CapabilityScore
+from recap.evaluation.outcomes import Outcome
 from recap.experiment.config import LoadedConfig
 from recap.learning.trainer import Trainer
 from recap.runs.run import Run, TrainingStopped
@@ -170,12 +170,10 @@ def test_a_resumed_run_goes_on_bit_for_bit(small: Small, tmp_path: Path, binding
 
 
 def test_the_newest_and_the_best_checkpoint_are_kept(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: Callable[..., Outcome]
 ) -> None:
     scores = iter([0.9, 0.2, 0.7, 0.5, 0.7, 0.1])  # before the first step, then after each: the second is the best
-    monkeypatch.setattr(
-        "recap.runs.run.evaluate", lambda *_: {"sight": CapabilityScore(next(scores), 0.0, 1.0, examples=1)}
-    )
+    monkeypatch.setattr("recap.runs.evaluations.evaluate", lambda *_, **__: {"sight": [outcome(score=next(scores))]})
     capability = ("train.capabilities = [@grounding/Capability()]", "train.evaluate_every = 1")
     run = start(small("train.steps = 5", "checkpoints.every = 1", *capability), tmp_path / "run")
     run.execute()

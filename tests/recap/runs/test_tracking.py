@@ -339,8 +339,8 @@ def test_more_tables_than_a_tag_holds(tmp_path: Path) -> None:
 
     tracker = Tracker(Tracking(), "test", tmp_path / "run")
     tracker.finish("FINISHED")
-    run = MLflowRun(os.environ["MLFLOW_TRACKING_URI"], str(tracker.run_id))
-    run._tables = [f"rollouts/step-{step:06d}.json" for step in range(400)]
+    run = MLflowRun(os.environ["MLFLOW_TRACKING_URI"], str(tracker.run_id), tmp_path / "run")
+    run.artifacts._tables = [f"rollouts/step-{step:06d}.json" for step in range(400)]
     run.send([{"file": "rollouts/step-000400.json", "text": '{"columns": [], "data": []}', "table": True}], look=False)
     tag = client().get_run(str(tracker.run_id)).data.tags["mlflow.loggedArtifacts"]
     assert len(tag) <= 8000

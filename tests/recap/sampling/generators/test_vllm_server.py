@@ -18,7 +18,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from recap.data.prompts import Prompt
-from recap.evaluation.capabilities import Capability, evaluate
+from recap.evaluation.capabilities import Capability
+from recap.evaluation.evaluate import evaluate
 from recap.experiment.config import LoadedConfig
 from recap.learning.trainer import Trainer
 from recap.model.scoring import Scorer

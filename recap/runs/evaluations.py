@@ -1,0 +1,77 @@
+"""The evaluations of a run: capabilities measured, their outcomes kept, what became of the base model's logged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recap.evaluation.evaluate import evaluate
+from recap.evaluation.held_out import held_out_of, overlap, shared_tables
+from recap.evaluation.outcomes import Outcomes
+from recap.evaluation.scores import score_of
+from recap.learning.trainer import Trainer
+from recap.runs.outcomes import OutcomeRecord, about_run
+from recap.runs.scores import ScoreHistory, forgetting_metrics, sample_metrics, score_metrics
+from recap.runs.tracking import Tracker
+
+TRAINED_ON = 100_000  # examples of each domain that a run that starts looks at, if it has the time
+
+
+class Evaluations:
+    """Measures what a run's model can do.
+
+    Args:
+        trainer: whose model it is, and which step it is at.
+        tracker: where metrics and outcomes go.
+        directory: of the run.
+        scores: of all evaluations so far, to which the next are added.
+        name: of the run.
+        configuration: gin's, as it took effect.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        tracker: Tracker,
+        directory: Path,
+        scores: ScoreHistory,
+        *,
+        name: str,
+        configuration: str,
+    ) -> None:
+        self.trainer = trainer
+        self.tracker = tracker
+        self.scores = scores
+        about = about_run(trainer.experiment, name, trainer.loaded.description, configuration)
+        self.outcomes = OutcomeRecord(directory, tracker, about)
+
+    def measure(self) -> list[str]:
+        """Evaluates the model as it is, on all processes; returns lines for a person."""
+        trainer, step = self.trainer, self.trainer.step_number
+        experiment, accelerator = trainer.experiment, trainer.accelerator
+        trainer.models.ready_to_sample()
+        outcomes = evaluate(
+            trainer.loaded,
+            experiment.capabilities,
+            experiment.rewards,
+            accelerator,
+            experiment.rollout.generator,
+            seed=experiment.seed,
+            step=step,
+        )
+        self.scores[step] = {name: score_of(rows) for name, rows in outcomes.items()}
+        if accelerator.is_main_process:
+            self._record(step, outcomes)
+        lines = [f"step {step}: " + "  ".join(f"{name} {score.score:.3f}" for name, score in self.scores[step].items())]
+        return lines if step else [*lines, *self._not_held_out(outcomes)]
+
+    def _record(self, step: int, outcomes: Outcomes) -> None:
+        self.outcomes.keep(step, outcomes)
+        metrics = score_metrics(self.scores[step]) | sample_metrics(outcomes)
+        if step:
+            metrics |= forgetting_metrics(self.outcomes.base, outcomes, self.scores)
+        self.tracker.log(step, metrics)
+
+    def _not_held_out(self, outcomes: Outcomes) -> list[str]:
+        domains, capabilities = self.trainer.domains, self.trainer.experiment.capabilities
+        found = overlap(domains, held_out_of(capabilities, outcomes), count=TRAINED_ON)
+        return [f"note: {line}" for line in [*shared_tables(domains, capabilities), *found]]

@@ -1,0 +1,83 @@
+"""A run's outcomes: what came of every held-out example, evaluation by evaluation, in its directory and in MLflow.
+
+```
+RUN/outcomes/step-000000.parquet    of the base model
+RUN/outcomes/step-000020.parquet    a row for every completion; see `recap.evaluation.outcomes`
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recap.data.domains import describe
+from recap.evaluation.outcomes import Outcomes, read_outcomes, write_outcomes
+from recap.experiment.describe import settings
+from recap.experiment.experiment import Experiment
+from recap.runs.tracking import Tracker
+
+FOLDER = "outcomes"
+
+
+class OutcomeRecord:
+    """Keeps the outcomes of a run; on the main process alone.
+
+    Args:
+        directory: of the run.
+        tracker: which sends the files to MLflow.
+        about: what the run is, written into every file: with it a file says all that a comparison has to know.
+    """
+
+    def __init__(self, directory: Path, tracker: Tracker, about: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self.tracker = tracker
+        self.about = about
+
+    def keep(self, step: int, outcomes: Outcomes) -> None:
+        """Writes what an evaluation found; a resumed run writes the same again."""
+        path = self.directory / FOLDER / file_name(step)
+        write_outcomes(path, outcomes, {**self.about, "step": step})
+        self.tracker.file(path)
+        if step == 0:
+            self.__dict__["base"] = outcomes
+
+    @cached_property
+    def base(self) -> Outcomes:
+        """Of the model before its first step; empty for a run that was not evaluated then."""
+        file = self.directory / FOLDER / file_name(0)
+        return read_outcomes(file)[0] if file.is_file() else {}
+
+
+def about_run(experiment: Experiment, name: str, model: str, configuration: str) -> dict[str, Any]:
+    """What is written into a run's files of outcomes; JSON.
+
+    Args:
+        model: the loaded model, described.
+        configuration: gin's, as it took effect.
+    """
+    capabilities = {
+        capability.name: {
+            "prompt": capability.prompt,
+            "verifier": describe(capability.verifier),
+            "max_new_tokens": capability.max_new_tokens,
+            "samples": capability.samples,
+            "temperature": capability.temperature,
+        }
+        for capability in experiment.capabilities
+    }
+    return {
+        "run": name,
+        "seed": experiment.seed,
+        "steps": experiment.steps,
+        "model": model,
+        "settings": settings(experiment),
+        "configuration": configuration,
+        "capabilities": capabilities,
+    }
+
+
+def file_name(step: int) -> str:
+    return f"step-{step:06d}.parquet"

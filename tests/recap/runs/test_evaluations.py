@@ -1,0 +1,140 @@
+"""What a run keeps of its evaluations: in its directory, in MLflow, and over a resume."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from recap.evaluation.outcomes import Outcome, Outcomes, read_outcomes
+from recap.evaluation.scores import CapabilityScore, score_of
+from recap.experiment.config import LoadedConfig
+from recap.runs.run import Run
+from recap.runs.scores import ScoreHistory, forgetting_metrics, sample_metrics
+
+Small = Callable[..., LoadedConfig]
+MEASURED = (
+    "train.capabilities = [@counting/Capability(), @arithmetic/Capability()]",
+    "Capability.examples = 6",
+    "Capability.samples = 2",
+    "Capability.max_new_tokens = 48",
+    "adamw.learning_rate = 1e-3",
+    "train.evaluate_every = 1",
+    "backends.tiny_qwen2_5_vl.weights = None",
+)
+
+
+def start(config: LoadedConfig, directory: Path, resume: Path | None = None) -> Run:
+    return Run(config.experiment, directory, name="test", operative_config=config.operative, resume=resume)
+
+
+def client() -> MlflowClient:
+    return MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+
+
+def test_a_run_keeps_what_came_of_every_example(small: Small, tmp_path: Path) -> None:
+    run = start(small("train.steps = 2", *MEASURED), tmp_path / "run")
+    scores = run.execute()
+    names = [f"step-{step:06d}.parquet" for step in range(3)]
+    assert sorted(path.name for path in (tmp_path / "run" / "outcomes").iterdir()) == names
+    run_id = str(run.tracker.run_id)
+    sent = Path(client().download_artifacts(run_id, "outcomes", str(tmp_path)))
+    for step, name in enumerate(names):
+        outcomes, about = read_outcomes(tmp_path / "run" / "outcomes" / name)
+        assert {capability: score_of(rows) for capability, rows in outcomes.items()} == scores[step]
+        assert all(len(rows) == 6 * 3 for rows in outcomes.values())
+        assert (sent / name).read_bytes() == (tmp_path / "run" / "outcomes" / name).read_bytes()
+        assert (about["step"], about["seed"], about["steps"], about["run"]) == (step, 0, 2, "test")
+        assert about["settings"]["reweighting"] == "Recap"
+        assert "train.steps = 2" in about["configuration"]
+        assert about["capabilities"]["counting"]["samples"] == 2
+    logged = client().get_run(run_id).data.metrics
+    for name in ("counting", "arithmetic"):
+        assert logged[f"capability_tokens/{name}"] > 1
+        assert logged[f"capability_lenient/{name}"] >= logged[f"capability/{name}"]
+        assert {f"forgotten/{name}", f"gained/{name}", f"retention/{name}", f"below_peak/{name}"} <= set(logged)
+        assert {f"pass_at_1/{name}", f"pass_at_2/{name}", f"noise_floor/{name}"} <= set(logged)
+        change = logged[f"gained/{name}"] - logged[f"forgotten/{name}"]
+        assert change == pytest.approx(scores[2][name].score - scores[0][name].score)
+    assert 0 <= logged["forgetting_index"] <= 1
+    assert [m.step for m in client().get_metric_history(run_id, "forgotten/counting")] == [1, 2]
+
+
+def test_a_run_says_what_is_not_held_out(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = "held_out/replay.counting.split = 'train'"
+    config = ("train.steps = 1", "train.capabilities = [@counting/Capability()]", "Capability.examples = 3")
+    for bindings, expected in (((), 0), ((same,), 1)):
+        start(small(*config, *bindings), tmp_path / str(expected)).execute()
+        assert capsys.readouterr().out.count("counting trains on examples that counting is measured on") == expected
+
+
+class Died(Exception):
+    pass
+
+
+def test_a_resumed_run_keeps_the_same(small: Small, tmp_path: Path) -> None:
+    config = ("train.steps = 2", "checkpoints.every = 1", *MEASURED)
+    whole = start(small(*config), tmp_path / "whole")
+    whole.execute()
+    run = start(small(*config), tmp_path / "run")
+    step = run.trainer.step
+
+    def step_or_die() -> Any:
+        if run.trainer.step_number == 1:
+            raise Died
+        return step()
+
+    run.trainer.step = step_or_die  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        run.execute()
+    resumed = start(small(*config), tmp_path, resume=tmp_path / "run")
+    resumed.execute()
+    for name in (f"step-{step:06d}.parquet" for step in range(3)):
+        ours, theirs = (read_outcomes(tmp_path / place / "outcomes" / name)[0] for place in ("run", "whole"))
+        assert ours == theirs
+
+    def metrics(of: Run) -> dict[str, list[float]]:
+        run_id = str(of.tracker.run_id)
+        names = [name for name in client().get_run(run_id).data.metrics if "forg" in name or "gained" in name]
+        return {name: [m.value for m in client().get_metric_history(run_id, name)] for name in names}
+
+    assert "forgotten/counting" in metrics(whole)
+    assert metrics(resumed) == metrics(whole)
+
+
+def test_metrics_by_hand(outcome: Callable[..., Outcome]) -> None:
+    def rows(scores: list[float], lenient: list[float], **values: Any) -> list[Outcome]:
+        return [outcome(n, score, lenient=lenient[n], **values) for n, score in enumerate(scores)]
+
+    base: Outcomes = {"sums": rows([1, 1, 0, 1], [1, 1, 0, 1]), "pick": rows([1, 1, 1, 0], [1] * 4, chance=0.25)}
+    now: Outcomes = {"sums": rows([1, 0, 1, 0], [1, 1, 1, 0]), "pick": rows([1, 0, 0, 0], [1] * 4, chance=0.25)}
+    score = CapabilityScore(score=0.75, standard_error=0, formatted=1, examples=4)
+    history = ScoreHistory({0: dict.fromkeys(base, score), 1: {name: score_of(found) for name, found in now.items()}})
+    found = forgetting_metrics(base, now, history)
+    assert found["forgotten/sums"] == 0.5
+    assert found["gained/sums"] == 0.25
+    assert found["retention/sums"] == pytest.approx(0.5 / 0.75)
+    assert found["forgotten_lenient/sums"] == 0.25  # the other one only lost the format
+    assert found["below_peak/sums"] == 0.25
+    assert found["retention_above_chance/pick"] == pytest.approx(0, abs=1e-9)  # a quarter right is what guessing gives
+    assert found["forgetting_index"] == pytest.approx(1 - (0.5 / 0.75 + 0) / 2)
+    assert not any("sampled" in name or "floor" in name for name in found)
+
+
+def test_samples_give_pass_at_k_and_a_noise_floor(outcome: Callable[..., Outcome]) -> None:
+    def rows(*scores: tuple[float, ...]) -> list[Outcome]:
+        greedy = [outcome(n, 1.0) for n in range(len(scores))]
+        sampled = [outcome(n, s, sample=m + 1) for n, row in enumerate(scores) for m, s in enumerate(row)]
+        return [*greedy, *sampled]
+
+    base, now = {"sums": rows((1, 0), (1, 1))}, {"sums": rows((0, 0), (1, 0))}
+    assert sample_metrics(now) == {"pass_at_1/sums": 0.25, "pass_at_2/sums": 0.5}
+    one = CapabilityScore(score=1, standard_error=0, formatted=1, examples=2)
+    found = forgetting_metrics(base, now, ScoreHistory({0: {"sums": one}, 1: {"sums": one}}))
+    assert found["noise_floor/sums"] == pytest.approx(0.25)  # p (1 - p) 2 / 1, of the first example alone
+    assert found["forgotten_sampled/sums"] == pytest.approx((0.5 + 0.5) / 2)
+    assert found["forgotten/sums"] == 0
