@@ -75,9 +75,13 @@ def about_run(experiment: Experiment, name: str, model: str, configuration: str)
 
 def _asked(capability: Capability) -> dict[str, str]:
     """How a capability is asked and judged: whatever else it is, its examples tell."""
-    asked = {field.name: _text(getattr(capability, field.name)) for field in fields(capability) if field.name not in ELSE}
+    asked = {
+        field.name: _text(getattr(capability, field.name)) for field in fields(capability) if field.name not in ELSE
+    }
     settings_of_verifier = getattr(capability.verifier, "__dict__", {}).items()
-    return asked | {f"verifier.{name}": _text(value) for name, value in settings_of_verifier if not name.startswith("_")}
+    return asked | {
+        f"verifier.{name}": _text(value) for name, value in settings_of_verifier if not name.startswith("_")
+    }
 
 
 def _text(value: Any) -> str:
