@@ -128,7 +128,7 @@ class Experiment:
         if isinstance(self.reweighting, ReweightingPolicy):
             raise ValueError("train.reweighting takes the policy without parentheses: @reweighting.recap")
         policy = self.build_reweighting()
-        self._check_weights(policy)
+        _check_weights(policy, {objective.name for objective in self.objectives})
         if (self.gradient_method or policy.needs_gradient_norms) and self.weights_act_on != "loss":
             asks = (
                 f"train.gradient_method = {self.gradient_method!r}" if self.gradient_method else describe(type(policy))
@@ -145,23 +145,6 @@ class Experiment:
                 f"lora.dropout = {self.adapter.dropout} with {', '.join(reinforced)} trained by reinforcement: completions"
                 " are sampled without dropout, and the importance ratio would not know; set it to 0"
             )
-
-    def _check_weights(self, policy: ReweightingPolicy) -> None:
-        name = describe(type(policy))
-        try:
-            weights = dict(policy.weights)
-        except Exception as error:
-            raise ValueError(
-                f"train.reweighting: {name} fails to give weights before the first step: {error!r}"
-            ) from error
-        wanted = {objective.name for objective in self.objectives}
-        for fault, names in (("gives no weight for", wanted - set(weights)), ("weighs", set(weights) - wanted)):
-            if names:
-                known = "" if fault == "gives no weight for" else "which is no objective; "
-                raise ValueError(
-                    f"train.reweighting: {name} {fault} {', '.join(sorted(names))}; {known}its weights must name every"
-                    f" objective: {', '.join(sorted(wanted))}"
-                )
 
     @cached_property
     def objectives(self) -> list[Objective]:
@@ -245,3 +228,18 @@ class Experiment:
                     verifier.check()
                 except ValueError as error:
                     raise ValueError(f"{where}: {error}") from error
+
+
+def _check_weights(policy: ReweightingPolicy, wanted: set[str]) -> None:
+    name = describe(type(policy))
+    try:
+        weights = dict(policy.weights)
+    except Exception as error:
+        raise ValueError(f"train.reweighting: {name} fails to give weights before the first step: {error!r}") from error
+    for fault, names in (("gives no weight for", wanted - set(weights)), ("weighs", set(weights) - wanted)):
+        if names:
+            known = "" if fault == "gives no weight for" else "which is no objective; "
+            raise ValueError(
+                f"train.reweighting: {name} {fault} {', '.join(sorted(names))}; {known}its weights must name every"
+                f" objective: {', '.join(sorted(wanted))}"
+            )

@@ -97,14 +97,7 @@ class RewardWorkers:
         memory_gb: float | None = 4.0,
         failures: Failures = "zero",
     ) -> None:
-        if not timeout_s > 0:
-            raise ValueError(f"rewards.timeout_s must be greater than 0; it is {timeout_s}")
-        if workers < 1:
-            raise ValueError(f"rewards.workers must be at least 1; it is {workers}")
-        if memory_gb is not None and not memory_gb > 0:
-            raise ValueError(f"rewards.memory_gb must be greater than 0, or None; it is {memory_gb}")
-        if failures not in get_args(Failures):
-            raise ValueError(f"rewards.failures must be 'zero' or 'left_out'; it is {failures!r}")
+        _check_settings(timeout_s, workers, memory_gb, failures)
         self.failures: Failures = failures
         self.timeout_s = timeout_s
         self.workers = workers
@@ -273,3 +266,14 @@ class RewardWorkers:
                 f"verifier {verifier_name(request.verifier)!r} failed on all of the first {record.failures} completions"
                 f" that it checked in full; the last, for example {request.example.id!r}: {outcome.error}"
             )
+
+
+def _check_settings(timeout_s: float, workers: int, memory_gb: float | None, failures: str) -> None:
+    if not timeout_s > 0:
+        raise ValueError(f"rewards.timeout_s must be greater than 0; it is {timeout_s}")
+    if workers < 1:
+        raise ValueError(f"rewards.workers must be at least 1; it is {workers}")
+    if memory_gb is not None and not memory_gb > 0:
+        raise ValueError(f"rewards.memory_gb must be greater than 0, or None; it is {memory_gb}")
+    if failures not in get_args(Failures):
+        raise ValueError(f"rewards.failures must be 'zero' or 'left_out'; it is {failures!r}")
