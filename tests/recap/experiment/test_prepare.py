@@ -38,7 +38,7 @@ def test_rows_and_what_is_wrong_with_the_first_of_them(tmp_path: Path) -> None:
     assert (opened.length, opened.read, opened.malformed) == (3, 3, 1)
     assert str(opened).startswith("replayed/Domain.source: 3 rows, the first 3 read (1 malformed), ")
     assert source.position == 0
-    assert not source.malformed
+    assert not source.malformed.total()
 
 
 def test_a_source_without_end() -> None:
