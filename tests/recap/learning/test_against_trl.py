@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recap.data.prompts import PLAIN, ask
+from recap.data.prompts import Asking
 from recap.learning.advantages import step_advantages
 from recap.learning.batch import Batch, count
 from recap.learning.microbatch import reinforcement_batches
@@ -64,7 +64,7 @@ def theirs(tiny: LoadedModel) -> Any:
 @pytest.fixture(scope="module", params=["text", "image"])
 def rollout(request: pytest.FixtureRequest, tiny: LoadedModel) -> Rollout:
     source = Arithmetic() if request.param == "text" else Counting()
-    prompts = [ask(PLAIN, example) for example in source.take(PROMPTS)]
+    prompts = [Asking().ask(example) for example in source.take(PROMPTS)]
     encoded = tiny.encode([p.text for p in prompts], [p.example for p in prompts], torch.device("cpu"))
     generator = torch.Generator().manual_seed(1)
     lengths = torch.tensor([6, 3, 1, 6, 4, 5, 2, 6, 6, 3, 5, 4])
