@@ -59,12 +59,8 @@ class Prompt:
         return Chat(self.text, self.system, self.shots, self.chat_arguments)
 
 
-def ask(template: str, example: Example) -> Prompt:
-    """The prompt of an example, its question put into a template."""
-    return Prompt(example, filled(template, example.question))
-
-
 def filled(template: str, question: str) -> str:
+    """A template with a question in its place."""
     return template.replace("{question}", question)  # not str.format: a question may hold braces
 
 

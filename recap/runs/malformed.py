@@ -14,7 +14,7 @@ from recap.parallel.processes import total
 from registry.replay.base import ReplaySource
 from registry.replay.malformed import Malformed, merged
 
-KINDS = 3  # that are said
+KINDS = 8  # that are said
 
 
 class HasSource(Protocol):
