@@ -143,19 +143,24 @@ class LoadedModel:
         from registry.backends.patches import multiply_patches
 
         multiply_patches(self.model)
-        config = self.model.config
         names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-        found = [getattr(config, name, None) for name in names]
+        found = [getattr(self.model.config, name, None) for name in names]
         self.forbidden_token_ids = sorted({*self.forbidden_token_ids, *(index for index in found if index is not None)})
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         ends = {self.tokenizer.eos_token_id}
         generation_config = getattr(self.model, "generation_config", None)
         configured = getattr(generation_config, "eos_token_id", None)
-        ends |= set(configured if isinstance(configured, list) else [configured])
-        self.eos_token_ids: list[int] = sorted(ends - {None})
+        configured = configured if isinstance(configured, list) else [configured]
+        self.eos_token_ids: list[int] = sorted({*ends, *configured} - {None})
         self.literal = LiteralText(self.processor, self.forbidden_token_ids)
         self._reading = threading.RLock()  # a fast tokenizer keeps its settings in itself
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_reading"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _reading=threading.RLock())
 
     @property
     def tokenizer(self) -> Any:

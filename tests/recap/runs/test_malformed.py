@@ -64,7 +64,7 @@ def test_counts_of_a_resumed_run_are_those_of_one_left_alone(
 ) -> None:
     alone = train(small(*poisoned), tmp_path / "run")
     assert alone["malformed"]["counts"] == EXPECTED
-    resumed = train(small(*poisoned), tmp_path / "run", tmp_path / "run" / "checkpoint-000002")
+    resumed = train(small(*poisoned), tmp_path / "fork", tmp_path / "run" / "checkpoint-000002")
     assert resumed == alone
     said = " ".join(capfd.readouterr().out.split())
     assert "file: skipped 14 malformed examples: " in said
@@ -82,7 +82,7 @@ def test_counts_on_two_processes_resumed_on_two_and_on_one(
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     alone, on_two = json.loads((tmp_path / "found.json").read_text())
-    on_one = train(small(*poisoned), directory, directory / "checkpoint-000002")
+    on_one = train(small(*poisoned), tmp_path / "on_one", directory / "checkpoint-000002")
     assert alone["malformed"]["counts"] == EXPECTED
     for resumed in (on_two, on_one):
         assert resumed["position"] == alone["position"]
@@ -101,7 +101,7 @@ def test_a_checkpoint_of_an_older_version_is_read(
     state = json.loads(file.read_text())
     state["sources"]["file"]["malformed"] = {"rows.jsonl, line 5: question is missing": 2}
     file.write_text(json.dumps(state))
-    resumed = train(small(*poisoned), tmp_path / "run", file.parent)
+    resumed = train(small(*poisoned), tmp_path / "fork", file.parent)
     assert sum(resumed["malformed"]["counts"].values()) == 2 + 7
 
 
@@ -132,6 +132,6 @@ if __name__ == "__main__":
     def config() -> LoadedConfig:
         return load_config(ROOT / "experiments" / "quickstart.gin", json.loads(sys.argv[2]), allow_unused=True)
 
-    found = [train(config(), directory), train(config(), directory, directory / "checkpoint-000002")]
+    found = [train(config(), directory), train(config(), directory.parent / "on_two", directory / "checkpoint-000002")]
     if os.environ["RANK"] == "0":
         (directory.parent / "found.json").write_text(json.dumps(found))

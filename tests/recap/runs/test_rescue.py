@@ -13,6 +13,7 @@ import torch
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
+import recap.learning.intake
 import recap.learning.trainer
 from recap.cli import app
 from recap.experiment.config import LoadedConfig
@@ -35,7 +36,7 @@ class Poison(Arithmetic):
     """Arithmetic, but for one example that ends whatever draws it."""
 
     def example(self, position):
-        if position == 9:
+        if position == 17:
             raise RuntimeError("poisonous example")
         return super().example(position)
 '''
@@ -92,9 +93,9 @@ def asks_to_stop() -> None:
 
 
 PLACES: dict[str, tuple[Callable[[Run], Any], str]] = {
-    "draw": (lambda _: recap.learning.trainer, "draw"),
+    "draw": (lambda _: recap.learning.intake, "draw"),
     "rollout": (lambda _: recap.learning.trainer, "roll_out"),
-    "verification": (lambda _: recap.learning.trainer, "supervised_batches"),
+    "verification": (lambda _: recap.learning.trainer, "supervised_batch"),
     "backward": (lambda run: run.accelerator, "backward"),
 }
 
@@ -143,7 +144,7 @@ def test_a_signal_is_heard_inside_a_step(
     gone_on = []
     with monkeypatch.context() as patch:
         if place == "evaluation":
-            once(run, recap.evaluation.capabilities, "roll_out", 2, asks_to_stop, patch)
+            once(run, recap.evaluation.evaluate, "roll_out", 2, asks_to_stop, patch)
         else:
             find, name = PLACES[place]
             once(run, find(run), name, 2, asks_to_stop, patch)
@@ -200,10 +201,10 @@ def test_a_step_whose_update_had_begun_leaves_the_earlier_checkpoint(
 
 
 def test_the_step_that_kills_is_left_out(tmp_path: Path, small_bindings: list[str]) -> None:
-    """Position 9 of a source is drawn in step 2, at every resume again, unless it is passed over."""
+    """Position 17 of a source, which nobody looks at before, is drawn in step 3, at every resume again, unless it is passed over."""
     (tmp_path / "poison.py").write_text(POISON)
     more = (
-        "train.steps = 3",
+        "train.steps = 4",
         "train.prompts_per_step = 8",
         "train.mixture = @mixtures.uniform()",
         "train.domains = [@arithmetic/Domain()]",
@@ -217,17 +218,17 @@ def test_the_step_that_kills_is_left_out(tmp_path: Path, small_bindings: list[st
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 1
         assert "poisonous example" in str(result.exception)
-        assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["checkpoint-000001"]
+        assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["checkpoint-000002"]
     result = CliRunner().invoke(app, ["train", "--resume", run, "--skip-step"])
     assert result.exit_code == 0, result.output
-    assert "step 2: passed over" in result.output
+    assert "step 3: passed over" in result.output
     record = read_record(tmp_path / "run")
-    assert (record.passed_over, record.finished) == ((2,), True)
+    assert (record.passed_over, record.finished) == ((3,), True)
     found = metrics(record.mlflow_run_id)
-    assert [step for step, _ in found["loss"]] == [1, 3]
-    assert found["skipped"] == [(1, 0.0), (2, 1.0), (3, 0.0)]
-    state = read_state(tmp_path / "run" / "checkpoint-000003")
-    assert state["sources"]["arithmetic"]["position"] == 24, "step 3 drew what it would have drawn"
+    assert [step for step, _ in found["loss"]] == [1, 2, 4]
+    assert found["skipped"] == [(1, 0.0), (2, 0.0), (3, 1.0), (4, 0.0)]
+    state = read_state(tmp_path / "run" / "checkpoint-000004")
+    assert state["sources"]["arithmetic"]["position"] == 32, "step 4 drew what it would have drawn"
 
 
 def test_a_step_that_was_killed_without_a_word_is_known(small: Small, tmp_path: Path) -> None:

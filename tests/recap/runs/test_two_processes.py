@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PLUGIN = """
 import os, signal
 
+import recap.learning.intake as intake
 import recap.learning.trainer as trainer
 from accelerate import Accelerator
 
@@ -44,7 +45,7 @@ def asks_to_stop():
 
 
 if place == "draw":
-    trainer.draw = broken(trainer.draw, breaks)
+    intake.draw = broken(intake.draw, breaks)
 elif place == "stop":
     trainer.roll_out = broken(trainer.roll_out, asks_to_stop)
 elif place == "update":
