@@ -201,7 +201,7 @@ def test_a_step_whose_update_had_begun_leaves_the_earlier_checkpoint(
 
 
 def test_the_step_that_kills_is_left_out(tmp_path: Path, small_bindings: list[str]) -> None:
-    """Position 17 of a source, which nobody looks at before, is drawn in step 3, at every resume again, unless it is passed over."""
+    """Position 17, which nobody looks at before, is drawn in step 3, at every resume again, unless it is passed over."""
     (tmp_path / "poison.py").write_text(POISON)
     more = (
         "train.steps = 4",
