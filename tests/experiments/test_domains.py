@@ -12,7 +12,6 @@ import gin
 import pytest
 from PIL import Image
 
-from recap.data.prompts import ask
 from recap.experiment.config import load_config
 from registry.answer_places import write_answer
 
@@ -133,7 +132,7 @@ def test_rows_as_published_become_examples_and_the_reference_earns_all(name: str
         (example,) = part.source.take(1)
         example = replace(example, answer_in=part.answer)
         assert part.source.malformed.total() == 0
-        prompt = ask(part.prompt, example).text
+        prompt = part.ask(example).text
         assert "{question}" not in prompt
         assert prompt.count("<image>") in (0, len(example.images))
         for verifier in verifiers:
