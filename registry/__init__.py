@@ -12,7 +12,7 @@ Importing this package is cheap: built-ins are imported at the first look-up, an
 
 import importlib
 
-from registry.core import Registry, RegistryError, load_entry_points, load_plugin
+from registry.core import FAILED_PLUGINS, Registry, RegistryError, load_entry_points, load_plugin
 
 # Importing a subpackage binds its name here, once: this one has to come before the family of that name.
 importlib.import_module("registry.verifiers")
@@ -29,6 +29,7 @@ verifiers = Registry(
         "registry.verifiers.exact_match",
         "registry.verifiers.gate",
         "registry.verifiers.giou",
+        "registry.verifiers.ifeval",
         "registry.verifiers.iou",
         "registry.verifiers.iou_at",
         "registry.verifiers.json_match",
@@ -45,6 +46,8 @@ verifiers = Registry(
         "registry.verifiers.thinking_format",
         "registry.verifiers.thinking_length",
         "registry.verifiers.token_f1",
+        "registry.verifiers.trl_function",
+        "registry.verifiers.verl_function",
         "registry.verifiers.vqa_accuracy",
         "registry.verifiers.weighted_sum",
     ],
@@ -54,19 +57,25 @@ replay_sources = Registry(
     "replay",
     [
         "registry.replay.arithmetic",
+        "registry.replay.careless",
+        "registry.replay.comparing",
         "registry.replay.concatenate",
+        "registry.replay.copying",
         "registry.replay.coreset",
         "registry.replay.counting",
+        "registry.replay.files",
         "registry.replay.grounding",
         "registry.replay.hub_dataset",
         "registry.replay.hub_stream",
-        "registry.replay.files",
         "registry.replay.image_folder",
         "registry.replay.limit",
+        "registry.replay.naming",
         "registry.replay.reading",
         "registry.replay.reasoning_gym",
         "registry.replay.selection",
+        "registry.replay.self_replay",
         "registry.replay.shuffle_buffer",
+        "registry.replay.subtraction",
         "registry.replay.webdataset",
     ],
 )
@@ -101,6 +110,7 @@ model_backends = Registry(
 FAMILIES = (verifiers, replay_sources, reweighting_policies, model_backends)
 
 __all__ = [
+    "FAILED_PLUGINS",
     "FAMILIES",
     "Registry",
     "RegistryError",

@@ -127,7 +127,7 @@ def _in_tags(text: str) -> str | None:
 
 def _boxed(text: str) -> str | None:
     """The last box; a box inside another is part of it, and boxes joined by "and", "or" or a comma are one list."""
-    boxes = _outermost(_boxes(text))
+    boxes = boxes_in(text)
     loose = list(_LOOSE_BOX.finditer(text))
     if loose and (not boxes or loose[-1].start() > boxes[-1][2]):
         return loose[-1][1].rstrip(".,;")
@@ -140,8 +140,8 @@ def _boxed(text: str) -> str | None:
     return ", ".join(inside)
 
 
-def _boxes(text: str) -> list[tuple[int, int, int]]:
-    """Every complete box: where it begins, where its inside begins, where it closes; by the last."""
+def boxes_in(text: str) -> list[tuple[int, int, int]]:
+    """Every complete box that is in no other: where it begins, where its inside begins, where it closes."""
     open_braces: list[tuple[int, int] | None] = []  # None: a brace that is no box
     boxes = []
     for match in _BRACES.finditer(text):
@@ -152,10 +152,6 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
             open_braces.append(None)
         elif token == "}" and open_braces and (opened := open_braces.pop()) is not None:
             boxes.append((*opened, match.start()))
-    return boxes
-
-
-def _outermost(boxes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     kept: list[tuple[int, int, int]] = []
     for box in reversed(boxes):  # a box around others closes after them
         if not kept or box[2] < kept[-1][0]:

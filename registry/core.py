@@ -24,10 +24,16 @@ import gin
 T = TypeVar("T", bound=Callable[..., Any])
 
 ENTRY_POINT_GROUP = "recap.plugins"
+PLUGIN_PREFIX = "recap_plugin_"  # of the module that a plugin file becomes
 
 GIVEN_BY_THE_ENGINE = frozenset({"objectives"})
 """Parameters that are no user's to bind: the engine builds a reweighting policy with the objectives of the experiment's
 domains, and what it gives would overrule a binding."""
+
+
+FAILED_PLUGINS: dict[str, str] = {}
+"""Installed plugins that could not be loaded: name -> why. They take nothing else down: `recap list` shows them, and so does
+the message about a name that is not registered."""
 
 
 class RegistryError(ValueError):
@@ -48,6 +54,19 @@ class Entry:
         """First line of the docstring, for `recap list`."""
         lines = (inspect.getdoc(self.original) or "").strip().splitlines()
         return lines[0] if lines else "(no docstring)"
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from: ``built in``, a plugin's file, or an installed package with its version."""
+        module = self.original.__module__
+        top = module.partition(".")[0]
+        if top == "registry":
+            return "built in"
+        if top.startswith(PLUGIN_PREFIX):
+            return f"plugin {self.location}"
+        for distribution in importlib.metadata.packages_distributions().get(top, [])[:1]:
+            return f"package {distribution} {importlib.metadata.version(distribution)}"
+        return f"module {module}"
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -135,6 +154,7 @@ class Registry:
         near = near_matches(name, self.names())
         if near:
             lines.append(f"  did you mean: {', '.join(near)}?")
+        lines.extend(f"  {failure}" for failure in FAILED_PLUGINS.values())
         lines.append(f"  all: recap list {self.gin_module}")
         lines.append("  yours? load its file with --plugin path/to/file.py")
         return "\n".join(lines)
@@ -168,19 +188,19 @@ def _key(name: str) -> str:
 
 
 def load_plugin(path: str | Path) -> None:
-    """Runs a Python file, whose `register` decorators add to the families.
+    """Runs a Python file, or a package by its folder or that of its project, whose `register` decorators add to the families.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file or folder, or no package in it.
         RegistryError: it registers a name that is taken, or raises something, which the message names with its line.
     """
-    file = Path(path).resolve()
-    if not file.is_file():
-        raise FileNotFoundError(f"plugin file {str(path)!r} does not exist")
-    name = f"recap_plugin_{file.stem}"
+    file = _plugin_file(Path(path).resolve(), str(path))
+    package = file.name == "__init__.py"
+    name = f"{PLUGIN_PREFIX}{file.parent.name if package else file.stem}"
     if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(file):
         return
-    spec = importlib.util.spec_from_file_location(name, file)
+    folders = [str(file.parent)] if package else None
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
     if spec is None or spec.loader is None:
         raise ValueError(f"plugin {str(path)!r} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
@@ -192,28 +212,47 @@ def load_plugin(path: str | Path) -> None:
         if isinstance(error, RegistryError) or not isinstance(error, Exception):
             raise
         lines = [
-            f"{file}:{frame.lineno}"
+            f"{frame.filename}:{frame.lineno}"
             for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == str(file)
+            if frame.filename == str(file) or (package and Path(frame.filename).is_relative_to(file.parent))
         ]
         where = f" ({lines[-1]})" if lines else ""
         raise RegistryError(f"plugin {path} cannot be loaded: {type(error).__name__}: {error}{where}") from error
 
 
+def _plugin_file(path: Path, given: str) -> Path:
+    """The file that a plugin begins with: itself, or the __init__.py of a package, or of the one package of a project."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise FileNotFoundError(f"plugin file {given!r} does not exist")
+    if (path / "__init__.py").is_file():
+        return path / "__init__.py"
+    packages = [*path.glob("*/__init__.py"), *path.glob("src/*/__init__.py")]
+    packages = [file for file in packages if file.parent.name != "tests"]
+    if len(packages) != 1:
+        names = ", ".join(sorted(file.parent.name for file in packages)) or "none"
+        raise FileNotFoundError(f"plugin folder {given!r} must be a package, or hold one; it holds {names}")
+    return packages[0]
+
+
 def load_entry_points() -> list[str]:
     """Imports the plugins that installed packages declare under the entry-point group `recap.plugins`.
 
-    Returns: their names.
+    Returns: the names of those that could be loaded; why another could not is in `FAILED_PLUGINS`.
     """
     names = []
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             entry_point.load()
         except Exception as error:
-            raise RegistryError(
-                f"plugin {entry_point.name!r} ({entry_point.value}) cannot be loaded: {error}"
-            ) from error
-        names.append(entry_point.name)
+            FAILED_PLUGINS[entry_point.name] = (
+                f"the installed plugin {entry_point.name!r} ({entry_point.value}) cannot be loaded:"
+                f" {type(error).__name__}: {error}"
+            )
+        else:
+            FAILED_PLUGINS.pop(entry_point.name, None)
+            names.append(entry_point.name)
     return names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +25,39 @@ Size = tuple[int, int]
 """(width, height) in pixels."""
 
 
+KIND_LENGTH = 60
+PARTICULARS = r"'[^']*'|\"[^\"]*\"|\([^)]*\)|\[[^\]]*\]|\S*[/\\\\]\S*|\d[\d.,]*"
+"""What a message says of one row: whatever is quoted or in brackets, paths, numbers."""
+
+
 class MalformedExample(ValueError):
-    """A row that cannot become an example: a corrupt image, a missing column value. Skipped, counted and reported."""
+    """A row that cannot become an example: a corrupt image, a missing column value. Skipped, counted and reported.
+
+    Args:
+        message: names the row and the reason.
+        kind: a few words by which such rows are counted; left out: those of the error that this one was raised from, else
+            the message without its particulars.
+    """
+
+    def __init__(self, message: str, kind: str | None = None) -> None:
+        super().__init__(message)
+        self._kind = kind
+
+    @property
+    def kind(self) -> str:
+        cause = self.__cause__
+        if self._kind is None and isinstance(cause, MalformedExample):
+            return cause.kind
+        return kind_of(str(self)) if self._kind is None else self._kind
+
+
+def kind_of(message: str) -> str:
+    """A message without what it says of one row alone.
+
+    >>> kind_of("image 'train/17.png' does not exist in /data/images")
+    'image … does not exist in …'
+    """
+    return re.sub(PARTICULARS, "…", message)[:KIND_LENGTH]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +77,8 @@ class Example:
         answer_in: where the answer stands in a completion (`registry.answer_places`): one place, or several that are
             tried in order; filled in by the engine.
         metadata: anything else that a verifier may want; picklable.
+        occurrence: how often its source gave it before; filled in by the source when it is drawn.
+        where: how a message names its row, e.g. ``train.jsonl, line 18``; empty: by its id.
     """
 
     id: str
@@ -57,7 +91,9 @@ class Example:
     file_size: Size | None = None
     processed_size: Size | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    occurrence: int = 0
     answer_in: AnswerPlaces = "tags"
+    where: str = ""
 
     def without_images(self) -> Example:
         """The same example, cheap to send to another process."""

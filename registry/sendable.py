@@ -23,7 +23,11 @@ def sendable(part: Callable[..., Any]) -> Callable[..., Any]:
     with gin.config_scope("/".join(_scopes(part)) or None):
         bindings = gin.get_bindings(original)
     named = getattr(sys.modules.get(original.__module__), original.__name__, original)
-    return functools.partial(named, **bindings) if bindings else named
+    if not bindings:
+        return named  # type: ignore[no-any-return]
+    bound = functools.partial(named, **bindings)
+    bound.__dict__.update(original.__dict__)  # what it says of itself, such as `quick`
+    return bound
 
 
 def _by_gin(function: Any) -> bool:

@@ -173,6 +173,9 @@ def reward(completion: str, example: Example | None = None) -> float:
     return zlib.crc32(completion.encode()) % 1000 / 1000
 
 
+reward.quick = True  # type: ignore[attr-defined]
+
+
 class Stopwatch:
     """Seconds spent in named phases; a phase inside another counts for itself only."""
 

@@ -1,4 +1,4 @@
-"""The quick start: RECAP and reasoning-only on the tiny model, and a table of what each did to every capability.
+"""The quick start: RECAP and reasoning-only on the tiny model, and what each did to every skill, example by example.
 
 Run it with `make quickstart`.
 """
@@ -9,27 +9,33 @@ import argparse
 import time
 from pathlib import Path
 
+from quickstart_report import Skill, draw, report_table, skills, verdict
 from rich.console import Console
-from rich.table import Table
 
-from recap.evaluation.scores import CapabilityScore
+from recap.evaluation.outcomes import read_outcomes
 from recap.experiment.config import load_config
 from recap.runs.launch import run_name, shared_run_directory
+from recap.runs.outcomes import FOLDER, file_name
 from recap.runs.run import Run
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
-Scores = dict[str, CapabilityScore]
+FIGURE = Path("runs/quickstart.png")
 
 
-def train(file: Path, bindings: list[str]) -> tuple[Scores, Scores]:
-    """Trains an experiment; returns the scores before and after."""
+def train(file: Path, bindings: list[str]) -> tuple[Path, int]:
+    """Trains an experiment; returns its directory and its last step."""
     config = load_config(file, bindings, allow_unused=True)  # the same bindings for two files
     config.experiment.check()
     name = run_name(config.experiment, file)
     directory = shared_run_directory(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    run = Run(config.experiment, directory, name=name, operative_config=config.operative, command=config.command)
-    scores = run.execute()
-    return scores[0], scores[config.experiment.steps]
+    Run(config.experiment, directory, name=name, operative_config=config.operative, command=config.command).execute()
+    return directory, config.experiment.steps
+
+
+def compared(recap: Path, reasoning_only: Path, step: int) -> list[Skill]:
+    """Every skill before, and after each of two finished runs."""
+    files = [recap / FOLDER / file_name(0), reasoning_only / FOLDER / file_name(step), recap / FOLDER / file_name(step)]
+    return skills(*(read_outcomes(file)[0] for file in files))
 
 
 def main() -> None:
@@ -40,20 +46,16 @@ def main() -> None:
     started = time.monotonic()
 
     console.rule("RECAP: reasoning with replay")
-    base, recap = train(EXPERIMENTS / "quickstart.gin", bindings)
+    recap, step = train(EXPERIMENTS / "quickstart.gin", bindings)
     console.rule("reasoning only: the same steps without replay")
-    _, reasoning_only = train(EXPERIMENTS / "quickstart_reasoning_only.gin", bindings)
+    reasoning_only, _ = train(EXPERIMENTS / "quickstart_reasoning_only.gin", bindings)
 
-    table = Table(title="held-out score ± standard error, as measured in these two runs", title_justify="left")
-    table.add_column("capability")
-    for column in ("base", "reasoning-only", "RECAP"):
-        table.add_column(column, justify="right")
-    for capability in base:
-        cells = [scores[capability] for scores in (base, reasoning_only, recap)]
-        table.add_row(capability, *(f"{cell.score:.3f} ± {cell.standard_error:.3f}" for cell in cells))
-    console.print(table)
+    found = compared(recap, reasoning_only, step)
+    console.print(report_table(found))
+    console.print(verdict(found), highlight=False)
+    draw(found, FIGURE)
     console.print(
-        f"both runs took {time.monotonic() - started:.0f} s. Browse them:\n\n"
+        f"\nBoth runs took {time.monotonic() - started:.0f} s. The figure: {FIGURE}. Browse the runs:\n\n"
         "    make ui        # mlflow ui --backend-store-uri sqlite:///runs/mlflow.db\n",
         highlight=False,
     )

@@ -2,9 +2,22 @@
 
 from recap.cli.application import app
 
-from recap.cli import train, check, export, sync, compare, parts, study  # isort: skip
+from recap.cli import train, check, prepare, export, sync, compare, experiments, parts, new, study  # isort: skip
 
-__all__ = ["app", "check", "compare", "export", "main", "parts", "study", "sync", "train"]
+__all__ = [
+    "app",
+    "check",
+    "compare",
+    "experiments",
+    "export",
+    "main",
+    "new",
+    "parts",
+    "prepare",
+    "study",
+    "sync",
+    "train",
+]
 
 
 def main() -> None:

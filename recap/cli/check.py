@@ -10,6 +10,7 @@ from rich.console import Console
 
 from recap.cli.application import app
 from recap.cli.common import AllowUnusedOption, BindingOption, FileArgument, PluginOption, fail, load, print_notes
+from registry.shipped import located
 
 
 @app.command(
@@ -36,11 +37,12 @@ def check(
     from recap.evaluation.held_out import overlap, probe, shared_tables
     from recap.experiment.describe import experiment_table, memory_lines, summary
     from recap.experiment.layout import Layout, check_layout, layout_of_file, notes
+    from recap.experiment.reference_check import reference_notes
 
     try:
         config = load(file, bind, plugin, allow_unused)
         missing = config.experiment.check()
-        layout = layout_of_file(accelerate) if accelerate else None
+        layout = layout_of_file(located(accelerate)) if accelerate else None
         if layout:
             check_layout(config.experiment, layout)
         domains, capabilities = config.experiment.domains, config.experiment.capabilities
@@ -56,5 +58,6 @@ def check(
         console.print(line, highlight=False, markup=False)
     unused = [*config.doubts, *map(str, config.unused)] if full else config.notes
     absent = [f"not on this machine: {text}" for text in missing]
-    print_notes([*unused, *absent, *not_held_out, *notes(config.experiment, layout or Layout())], console)
+    found = [*not_held_out, *reference_notes(config.experiment), *notes(config.experiment, layout or Layout())]
+    print_notes([*unused, *absent, *found], console)
     console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""), highlight=False)

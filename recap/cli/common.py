@@ -14,7 +14,9 @@ from registry import RegistryError, load_entry_points, load_plugin
 if TYPE_CHECKING:
     from recap.experiment.config import LoadedConfig
 
-FileArgument = Annotated[Path, typer.Argument(help="experiment file, e.g. experiments/quickstart.gin")]
+FileArgument = Annotated[
+    Path, typer.Argument(help="experiment file, or a name of `recap experiments`, e.g. quickstart")
+]
 BindingOption = Annotated[
     list[str],
     typer.Option("-b", "--bind", help="a binding that wins over the file's, e.g. 'train.steps = 5'; repeatable"),

@@ -21,10 +21,13 @@ def export(
     allow_unused: AllowUnusedOption = False,
 ) -> None:
     """Writes the model of a checkpoint as a plain directory that `from_pretrained` loads, an adapter merged."""
-    from recap.runs.run_directory import started_with
+    from recap.runs.run_directory import go_where_it_was_started, started_with
 
     try:
-        config = load(*started_with(run, None, bind, plugin), allow_unused, bind)
+        run, output = run.absolute(), output.absolute()
+        started = started_with(run, None, bind, [str(Path(path).absolute()) for path in plugin])
+        go_where_it_was_started(run)
+        config = load(*started, allow_unused, bind)
         from recap.runs.export import export_checkpoint
 
         export_checkpoint(config.experiment, run, output, adapter_alone=adapter)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from recap.cli.application import app
 from recap.cli.common import PluginOption, fail, load_plugins
-from registry import FAMILIES, RegistryError
+from registry import FAILED_PLUGINS, FAMILIES, RegistryError
 from registry.core import Entry, Registry, near_matches
 
 
@@ -20,7 +20,7 @@ def list_parts(
     ] = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
-    """Lists the registered parts with what they do and their parameters."""
+    """Lists the registered parts with what they do, their parameters, and where each comes from unless it is built in."""
     load_plugins(plugin)
     console = Console(soft_wrap=True)
     for registry in [_family(family)] if family else FAMILIES:
@@ -29,6 +29,10 @@ def list_parts(
             parameters = ", ".join(_parameters(entry))
             console.print(f"  {entry.name}({parameters})", highlight=False, markup=False)
             console.print(f"      {entry.summary}", highlight=False, markup=False)
+            if entry.origin != "built in":
+                console.print(f"      from {entry.origin}", highlight=False, markup=False)
+    for failure in FAILED_PLUGINS.values():
+        console.print(f"note: {failure}", highlight=False, markup=False)
 
 
 @app.command(epilog="Example:  recap describe reweighting recap")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gin
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recap.data.names import check_name
 from recap.data.objectives import NextTokenPrediction
-from recap.data.prompts import check_template
+from recap.data.prompts import Asking
 from registry.answer_places import AnswerPlaces, check_places
 from registry.example import Example
 from registry.replay.base import ReplaySource
@@ -31,21 +31,27 @@ def scope_name(kind: str) -> str:
     return str(scopes[-1])
 
 
+AtEnd = Literal["repeat", "drop_out", "end_run"]
+
+
 @gin.configurable("Domain", module="recap")
 @dataclass(frozen=True, kw_only=True)
-class Domain:
+class Domain(Asking):
     """Examples of one kind, how they are asked, and what they are trained on.
 
     Args:
         source: where the examples come from.
         objectives: objective name -> verifier (trained by reinforcement) or `@next_token_prediction()` (trained on the
             reference). Domains that use one name share that objective, unless the scope is per domain.
-        prompt: the template around ``{question}``.
         answer: where a completion's answer stands: 'tags', 'boxed', 'after:####' (any marker), 'last', 'whole', or several
             that are tried in order; all verifiers read it there.
         target: what is imitated, around ``{answer}``, of an example that has no target of its own; None: the answer in its
             place, such as ``<answer>{answer}</answer>``. Replayed chat text is imitated as it is with '{answer}'.
+        at_end: when all of a source with a length was drawn once: 'repeat' it, 'drop_out' and leave the steps to the other
+            domains, or 'end_run' before its time. The run also ends where those that are left cannot fill a step.
         name: the gin scope, unless given.
+        prompt, system, shots, chat_arguments, max_prompt_tokens, long_prompts: how they are asked, see
+            `recap.data.prompts.Asking`.
 
     Raises:
         ValueError: no objectives, a prompt without ``{question}``, an unknown place, a target without ``{answer}``,
@@ -54,9 +60,9 @@ class Domain:
 
     source: ReplaySource
     objectives: Mapping[str, Judge | NextTokenPrediction]
-    prompt: str = "{question}"
     answer: AnswerPlaces = "tags"
     target: str | None = None
+    at_end: AtEnd = "repeat"
     name: str = field(default_factory=lambda: scope_name("Domain"))
 
     def __post_init__(self) -> None:
@@ -77,7 +83,11 @@ class Domain:
                     f"{self.name}/Domain.objectives[{name!r}] is the class {objective.__name__}: it lacks its parentheses,"
                     " write @verifiers.name()"
                 )
-        check_template(self.prompt, f"{self.name}/Domain.prompt")
+        if self.at_end not in get_args(AtEnd):
+            raise ValueError(
+                f"{self.name}/Domain.at_end must be one of {', '.join(get_args(AtEnd))}; it is {self.at_end!r}"
+            )
+        self.check_asking(f"{self.name}/Domain")
         check_places(self.answer, f"{self.name}/Domain.answer")
         if self.target is not None and "{answer}" not in self.target:
             raise ValueError(

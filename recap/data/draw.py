@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from recap.data.domains import Domain
+from recap.data.endings import next_step
 from recap.data.mixtures import Mixture
-from recap.data.prompts import Prompt, ask
+from recap.data.prompts import Prompt
 
 
 class Drawn(NamedTuple):
@@ -25,8 +26,13 @@ def draw(
     Args:
         prompts: of the step, over all processes.
         step: counted from 0.
+
+    Raises:
+        ValueError: the run is over (`recap.data.endings.next_step`).
     """
-    allocation = mixture.allocate(domains, prompts, step)
+    allocation = next_step(domains, mixture, prompts, step)
+    if allocation is None:
+        raise ValueError(f"step {step} has nothing to draw: the sources of its domains were gone through")
     dealt, shares = 0, []
     for domain in domains:
         # A domain's first prompt goes to the rank after the one that got the last domain's last prompt: otherwise the
@@ -34,6 +40,6 @@ def draw(
         first = (rank - dealt + domain.source.position) % processes
         examples = domain.source.take(allocation[domain.name], first, processes)
         dealt += allocation[domain.name]
-        shares.append([Drawn(domain, ask(domain.prompt, domain.fill(example))) for example in examples])
+        shares.append([Drawn(domain, domain.ask(domain.fill(example))) for example in examples])
     longest = max(map(len, shares))
     return [share[turn] for turn in range(longest) for share in shares if turn < len(share)]

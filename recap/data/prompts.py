@@ -5,11 +5,17 @@ The templates are those of the paper (section on training data), bound in gin as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 import gin
+from annotated_types import Ge
 
+from registry.chat import Chat
 from registry.example import Example
+
+LongPrompts = Literal["skip", "cut"]
 
 PLAIN = "{question}"
 ANSWER = "{question} Output the answer in <answer> </answer> tags."
@@ -34,22 +40,88 @@ for _name in ("PLAIN", "ANSWER", "THINKING", "BOX", "BOXED", "HASHES", "ANSWER_L
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a rollout needs to know: an example, and the text that it is asked with."""
+    """What a rollout needs to know: an example, and how it is asked.
+
+    Attributes:
+        text: the user's turn.
+        system, shots, chat_arguments: as in `Asking`; the shots are put into the template already.
+    """
 
     example: Example
     text: str
+    system: str | None = None
+    shots: tuple[tuple[str, str], ...] = ()
+    chat_arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def chat(self) -> Chat:
+        """The same without the example."""
+        return Chat(self.text, self.system, self.shots, self.chat_arguments)
 
 
-def ask(template: str, example: Example) -> Prompt:
-    """The prompt of an example, its question put into a template."""
-    return Prompt(
-        example, template.replace("{question}", example.question)
-    )  # not str.format: a question may hold braces
+def filled(template: str, question: str) -> str:
+    """A template with a question in its place."""
+    return template.replace("{question}", question)  # not str.format: a question may hold braces
 
 
-def check_template(template: str, binding: str) -> None:
-    """Raises ValueError, naming the binding, where a template has no place for the question."""
-    if "{question}" not in template:
-        raise ValueError(
-            f"{binding} must contain {{question}}, the place of the example's question; it is {template!r}"
-        )
+class Asks(Protocol):
+    """What is asked of `Asking` where prompts are encoded."""
+
+    @property
+    def max_prompt_tokens(self) -> int | None: ...
+
+    @property
+    def long_prompts(self) -> LongPrompts: ...
+
+    def ask(self, example: Example) -> Prompt: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How examples are asked: the part that domains and capabilities have in common.
+
+    Args:
+        prompt: the template around ``{question}``. Pictures stand where its or the question's ``<image>`` markers are, if
+            there are as many as pictures; otherwise before the text.
+        system: the system prompt; None: what the model's chat template writes of itself.
+        shots: examples before the question, as pairs (question, completion); the questions are put into the template too.
+        chat_arguments: more arguments of the model's chat template, e.g. ``{'enable_thinking': False}``.
+        max_prompt_tokens: tokens of a prompt, chat format and pictures included; None: what leaves room for the completion
+            in the model's context.
+        long_prompts: what happens to a longer one: 'skip', as a malformed example; 'cut': the question loses its start, as
+            the instruction mostly stands at its end; template, system prompt and shots stay whole. Prompts with pictures are
+            always skipped.
+    """
+
+    prompt: str = "{question}"
+    system: str | None = None
+    shots: Sequence[tuple[str, str]] = ()
+    chat_arguments: Mapping[str, Any] = field(default_factory=dict)
+    max_prompt_tokens: Annotated[int, Ge(1)] | None = None
+    long_prompts: LongPrompts = "skip"
+
+    def ask(self, example: Example) -> Prompt:
+        """The prompt of an example."""
+        shots = tuple((filled(self.prompt, question), completion) for question, completion in self.shots)
+        return Prompt(example, filled(self.prompt, example.question), self.system, shots, self.chat_arguments)
+
+    def check_asking(self, binding: str) -> None:
+        """Raises ValueError, naming the binding (`grounding/Domain`), for what cannot be asked."""
+        if "{question}" not in self.prompt:
+            raise ValueError(
+                f"{binding}.prompt must contain {{question}}, the place of the example's question; it is {self.prompt!r}"
+            )
+        for number, shot in enumerate(self.shots):
+            pair = isinstance(shot, tuple | list) and len(shot) == 2
+            if not pair or not all(isinstance(part, str) for part in shot):
+                raise ValueError(
+                    f"{binding}.shots[{number}] must be a pair of texts (question, completion); it is {shot!r}"
+                )
+        if taken := {"messages", "conversation", "tokenize", "add_generation_prompt"} & set(self.chat_arguments):
+            raise ValueError(
+                f"{binding}.chat_arguments may not hold {', '.join(sorted(taken))}: it is set by the engine"
+            )
+        if self.long_prompts not in get_args(LongPrompts):
+            raise ValueError(f"{binding}.long_prompts must be 'skip' or 'cut'; it is {self.long_prompts!r}")
+        if self.max_prompt_tokens is not None and self.max_prompt_tokens < 1:
+            raise ValueError(f"{binding}.max_prompt_tokens must be at least 1, or None; it is {self.max_prompt_tokens}")

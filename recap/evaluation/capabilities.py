@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt
 
 from recap.data.domains import scope_name
 from recap.data.names import check_name
-from recap.data.prompts import check_template
+from recap.data.prompts import Asking
 from registry.answer_places import AnswerPlaces, check_places
 from registry.replay.base import ReplaySource
 from registry.verifiers.base import Judge
@@ -18,14 +18,13 @@ from registry.verifiers.base import Judge
 
 @gin.configurable("Capability", module="recap")
 @dataclass(frozen=True, kw_only=True)
-class Capability:
+class Capability(Asking):
     """One evaluated skill: held-out examples, asked greedily and judged by a verifier.
 
     Args:
         source: held-out examples; those at positions 0 to `examples` - 1 are used, the same at every evaluation. One with
             fewer is read once.
         verifier: what judges a completion; the score is its mean.
-        prompt: the template around ``{question}``.
         answer: where a completion's answer stands, as in `Domain.answer`.
         examples: how many; all of a source that has no more.
         max_new_tokens: a completion longer than this is cut off.
@@ -34,11 +33,12 @@ class Capability:
             measured beside the noise of sampling.
         temperature: of those samples.
         name: the gin scope, unless given.
+        prompt, system, shots, chat_arguments, max_prompt_tokens, long_prompts: how they are asked, see
+            `recap.data.prompts.Asking`.
     """
 
     source: ReplaySource
     verifier: Judge
-    prompt: str = "{question}"
     answer: AnswerPlaces = "tags"
     examples: int = 256
     max_new_tokens: Annotated[int, Ge(1)] = 512
@@ -49,7 +49,7 @@ class Capability:
 
     def __post_init__(self) -> None:
         check_name(self.name, f"{self.name}/Capability.name")
-        check_template(self.prompt, f"{self.name}/Capability.prompt")
+        self.check_asking(f"{self.name}/Capability")
         check_places(self.answer, f"{self.name}/Capability.answer")
         if isinstance(self.verifier, type):
             raise ValueError(

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from accelerate.utils import gather_object
 
-from recap.data.prompts import Prompt, ask
+from recap.data.encoding import Room, encode_prompts
+from recap.data.prompts import Prompt
 from recap.evaluation.capabilities import Capability
 from recap.evaluation.identity import cluster_of, digest_of
 from recap.evaluation.outcomes import Outcome, Outcomes
+from recap.parallel.local_work import local_work
 from recap.rewards.requests import ScoreRequest
+from recap.rewards.verification import score_request
 from recap.rewards.workers import PendingScores, RewardWorkers
 from recap.sampling.generators import Generator
 from recap.sampling.rollout import Rollout, roll_out
-from registry.backends.base import LoadedModel
+from registry.backends.base import EncodedPrompts, LoadedModel
+from registry.replay.malformed import Malformed
 from registry.verifiers.answers import answer_of, lenient
 from registry.verifiers.base import Judge
 
@@ -93,35 +97,55 @@ class _Evaluation:
         """By position and sample, the same on every process."""
         rows: list[Outcome] = []
         judging: _Judging | None = None
-        for batch in self.batches():
-            answered = self.answer(batch)
-            if judging is not None:  # judged while this batch was answered
+        with local_work(self.accelerator):
+            for batch, encoded in self.batches():
+                answered = self.answer(batch, encoded)
+                if judging is not None:  # judged while this batch was answered
+                    rows += judging.outcomes()
+                judging = answered
+            if judging is not None:
                 rows += judging.outcomes()
-            judging = answered
-        if judging is not None:
-            rows += judging.outcomes()
         gathered: list[Outcome] = gather_object(rows)
         return sorted(gathered, key=lambda row: (row.position, row.sample))
 
-    def batches(self) -> Iterator[list[_Asked]]:
-        """This process's prompts, a batch at a time: no more pictures are decoded than are asked about together."""
+    def batches(self) -> Iterator[tuple[list[_Asked], EncodedPrompts]]:
+        """This process's prompts, a batch at a time: no more pictures are decoded than are asked about together.
+
+        What the model cannot read is left out and counted by the source, anew in every evaluation.
+        """
         capability, source = self.capability, self.capability.source
+        source.malformed = Malformed()
         count = capability.examples if source.length is None else min(capability.examples, source.length)
         batch: list[_Asked] = []
         for position in range(self.accelerator.process_index, count, self.accelerator.num_processes):
             source.position = position
             for example in source.take(1):  # none where it is malformed
-                prompt = ask(capability.prompt, replace(example, answer_in=capability.answer))
+                prompt = capability.ask(replace(example, answer_in=capability.answer))
                 batch.append(_Asked(position, prompt, digest_of(example), cluster_of(example)))
             if len(batch) == capability.batch_size:
-                yield batch
+                yield from self.readable(batch)
                 batch = []
-        if batch:
-            yield batch
+        yield from self.readable(batch)
 
-    def answer(self, batch: Sequence[_Asked]) -> _Judging:
+    def readable(self, batch: Sequence[_Asked]) -> Iterator[tuple[list[_Asked], EncodedPrompts]]:
+        """Those of a batch that the model can read, as tensors; nothing where there is none."""
+        room = Room(self.loaded.context_length, self.capability.max_new_tokens)
+        found = encode_prompts(
+            self.loaded,
+            [self.capability] * len(batch),
+            [asked.prompt for asked in batch],
+            [room] * len(batch),
+            read_elsewhere=self.generator is not None,
+        )
+        for error in found.refused.values():
+            self.capability.source.malformed.add(error)
+        if found.tensors is not None:
+            kept = zip(found.places, found.prompts, strict=True)
+            yield [replace(batch[place], prompt=prompt) for place, prompt in kept], found.tensors
+
+    def answer(self, batch: Sequence[_Asked], encoded: EncodedPrompts) -> _Judging:
         """Answers a batch, greedily and as often as is to be sampled, and sets the workers to the answers."""
-        answers, requests = _read(batch, self.roll_out(batch, 1, 0.0), 0, self.capability.verifier)
+        answers, requests = _read(batch, self.roll_out(batch, 1, 0.0, encoded), 0, self.capability.verifier)
         samples = self.capability.samples
         together = max(1, self.capability.batch_size // max(1, samples))  # as many completions as without samples
         for start in range(0, len(batch) if samples else 0, together):
@@ -131,11 +155,14 @@ class _Evaluation:
             answers, requests = answers + more, requests + asked
         return _Judging(answers, self.workers.begin(requests))
 
-    def roll_out(self, batch: Sequence[_Asked], group_size: int, temperature: float) -> Rollout:
+    def roll_out(
+        self, batch: Sequence[_Asked], group_size: int, temperature: float, encoded: EncodedPrompts | None = None
+    ) -> Rollout:
         with self.accelerator.autocast():  # the numerics that the model is trained with
             return roll_out(
                 self.loaded,
                 [asked.prompt for asked in batch],
+                encoded=encoded,
                 group_size=group_size,
                 max_new_tokens=self.capability.max_new_tokens,
                 temperature=temperature,
@@ -186,5 +213,6 @@ def _read(
                 )
             )
             readings = (example, example if formatted else everywhere)
-            requests += [ScoreRequest(verifier, completion, reading) for reading in readings]
+            asking = score_request(verifier, rollout, row)
+            requests += [asking._replace(example=reading) for reading in readings]
     return answers, requests

@@ -33,8 +33,8 @@ def cluster_of(example: Example) -> str:
 
 
 def _digest(text: str, images: Iterable[Image]) -> str:
-    found = hashlib.blake2b(text.encode(), digest_size=8)
+    found = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
     for image in images:
-        found.update(f"\n{image.mode} {image.size}\n".encode())
+        found.update(f"\n{image.mode} {image.size}\n".encode("utf-8", "surrogatepass"))
         found.update(image.tobytes())
     return found.hexdigest()

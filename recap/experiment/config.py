@@ -23,6 +23,7 @@ from recap.experiment.unused import (
 from recap.experiment.values import bindable, value_faults
 from registry import FAMILIES, load_entry_points, load_plugin
 from registry.core import near_matches
+from registry.shipped import located, shipped_experiments
 
 __all__ = ["Command", "ConfigError", "LoadedConfig", "explain", "load_config", "refuse_unused"]
 
@@ -75,8 +76,9 @@ def load_config(
     """Parses an experiment file and builds the experiment; cheap, as nothing is loaded.
 
     Args:
-        file: a gin file. Includes are looked up from the working directory, then from the file's own folder and the
-            folders above it.
+        file: a gin file, or the name of an experiment that travels with the project (``paper/hybrid_recap``). Includes
+            are looked up from the working directory, then from the file's own folder and the folders above it, then from
+            those of the file that includes, then among those experiments.
         bindings: more bindings, which win over the file's, e.g. ``train.steps = 5``.
         plugins: Python files to run first; their parts are then known by name.
         allow_unused: whether `bindings` and the file itself (not what it includes) may bind what nothing asks for.
@@ -84,13 +86,9 @@ def load_config(
     Raises:
         ConfigError: anything wrong with it.
     """
-    file = Path(file)
+    file = located(file)
     if not file.is_file():
-        near = (
-            near_matches(file.name, [path.name for path in file.parent.glob("*.gin")]) if file.parent.is_dir() else []
-        )
-        hint = f"; did you mean {file.parent / near[0]}?" if near else ""
-        raise ConfigError(f"no experiment file {str(file)!r}{hint}")
+        raise ConfigError(_no_file(file))
     gin.clear_config()
     try:
         load_entry_points()
@@ -112,6 +110,17 @@ def load_config(
     if not allow_unused:
         refuse_unused(config)
     return config
+
+
+def _no_file(file: Path) -> str:
+    beside = [path.name for path in file.parent.glob("*.gin")] if file.parent.is_dir() else []
+    near = [str(file.parent / name) for name in near_matches(file.name, beside)[:1]]
+    near = near or near_matches(str(file.with_suffix("")), shipped_experiments())[:1]
+    return (
+        f"no experiment file {str(file)!r}"
+        + (f"; did you mean {near[0]}?" if near else "")
+        + ("\n  those that come with recap: recap experiments")
+    )
 
 
 def refuse_unused(config: LoadedConfig, new: Sequence[str] | None = None) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from recap.data.domains import describe
+from recap.data.endings import at_hand, course
 from recap.data.objectives import objective_name
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import Layout
@@ -22,28 +24,79 @@ FILLED = 0.95
 
 
 def experiment_table(experiment: Experiment) -> Table:
-    """Domains by objectives, with the share of each domain and the first weight of each objective."""
+    """Domains by objectives, with the first weight of each objective.
+
+    Expected of a step: the prompts of each domain, and how many completions or targets an objective has seen of them.
+    """
     policy = experiment.build_reweighting()
     weights = policy.weights
-    allocation = experiment.mixture.allocate(experiment.domains, experiment.prompts_per_step, 0)
+    expected = expected_prompts(experiment)
     adapter = "" if experiment.adapter is None else f" with {experiment.adapter}"
     title = f"{describe(type(experiment.model))}{adapter}, reweighting {describe(type(policy))}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for header in ("domain", "source", "prompts", "objective", "by", "signal", "λ"):
-        table.add_column(header, overflow="fold", no_wrap=header in ("domain", "prompts", "objective"))
+    for header in ("domain", "source", "prompts", "objective", "by", "seen", "signal", "λ"):
+        table.add_column(header, overflow="fold", no_wrap=header in ("domain", "prompts", "objective", "seen"))
     for domain in experiment.domains:
         for row, (local, part) in enumerate(domain.objectives.items()):
             name = objective_name(domain.name, local, experiment.objective_scope)
             table.add_row(
                 domain.name if row == 0 else "",
                 describe(domain.source) if row == 0 else "",
-                str(allocation[domain.name]) if row == 0 else "",
+                _share(expected, domain.name) if row == 0 else "",
                 name,
                 describe(part),
+                _examples_a_step(experiment, expected, domain.name, supervised=local in domain.supervised),
                 policy.signal_kinds[name],
                 f"{weights[name]:.2f}",
             )
     return table
+
+
+SIMULATED = 10_000
+"""Steps of a run that are gone through for what to expect of them."""
+
+
+def expected_prompts(experiment: Experiment) -> dict[str, float] | None:
+    """Prompts of each domain in a step, the mean over the run; None where lengths are not known without a download."""
+    if not experiment.lengths_at_hand:
+        return None
+    steps = list(_course(experiment))
+    return {
+        domain.name: sum(step[domain.name] for step in steps) / len(steps) for domain in experiment.domains if steps
+    }
+
+
+def _course(experiment: Experiment) -> Iterator[dict[str, int]]:
+    steps = min(experiment.steps, SIMULATED)
+    return course(experiment.domains, experiment.mixture, experiment.prompts_per_step, steps)
+
+
+def _share(expected: dict[str, float] | None, domain: str) -> str:
+    return "?" if expected is None else f"{expected.get(domain, 0.0):.4g}"
+
+
+def _examples_a_step(
+    experiment: Experiment, expected: dict[str, float] | None, domain: str, *, supervised: bool
+) -> str:
+    """What an objective sees of a domain in a step: completions that are judged, or targets that are imitated."""
+    if expected is None:
+        return "?"
+    prompts = expected.get(domain, 0.0)
+    return f"{prompts:.4g}" if supervised else f"{prompts * experiment.rollout.group_size:.4g}"
+
+
+def ending(experiment: Experiment) -> str:
+    """What is to be said of sources that end; empty where none does."""
+    if not experiment.lengths_at_hand or all(domain.at_end == "repeat" for domain in experiment.domains):
+        return ""
+    unknown = [domain.name for domain in experiment.domains if domain.at_end != "repeat" and not at_hand(domain.source)]
+    taken = sum(1 for _ in _course(experiment))
+    early = taken < min(experiment.steps, SIMULATED)
+    over = f"over after {taken} of {experiment.steps} steps" if early else f"after {experiment.steps} steps"
+    text = f"{over}; at the end of their sources: " + ", ".join(
+        f"{domain.name} {domain.at_end}" for domain in experiment.domains
+    )
+    return text + (f" (not known here: when {', '.join(unknown)} ends)" if unknown else "")
 
 
 def summary(experiment: Experiment) -> Table:
@@ -69,6 +122,8 @@ def summary(experiment: Experiment) -> Table:
         "logs to": f"{experiment.tracking.experiment!r} at {experiment.tracking.resolved_uri}",
     }.items():
         table.add_row(name, Text(text))
+    if said := ending(experiment):
+        table.add_row("ends", Text(said))
     return table
 
 

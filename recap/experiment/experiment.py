@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Annotated, Literal, get_args
 
 import gin
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from recap.data.domains import Domain, describe
+from recap.data.endings import at_hand, next_step
 from recap.data.mixtures import Mixture, Uniform
 from recap.data.objectives import Objective, ObjectiveScope, collect_objectives
 from recap.evaluation.capabilities import Capability
@@ -27,6 +28,7 @@ from registry.backends.base import Backend, LoadedModel
 from registry.core import near_matches
 from registry.replay.base import MissingData
 from registry.reweighting.base import ReweightingPolicy, SignalKind
+from registry.verifiers.base import Verifier
 
 BuildPolicy = Callable[[Mapping[str, SignalKind]], ReweightingPolicy]
 
@@ -51,7 +53,8 @@ class Experiment:
         gradient_method: how the gradients of the objectives, λ_k ∇L_k, become one: None: their mean, as in the paper; or a
             method of TorchJD by name, e.g. 'upgrad', 'pcgrad', 'mgda', for a backward pass per objective. All trained
             parameters must be on every process.
-        signal: what those report to the policy: 'reward', 'shortfall' or 'loss'; next-token prediction reports its loss.
+        signal: what those report to the policy: 'reward', 'shortfall' or 'loss', a mean over their domains
+            (`recap.learning.signals`); next-token prediction reports its loss.
         capabilities: what is evaluated on held-out examples.
         evaluate_every: steps between evaluations; None: only before and after.
         max_skipped_steps: the run stops after this many steps in a row with a loss, gradient or reward that is not finite.
@@ -59,6 +62,9 @@ class Experiment:
         activation_checkpointing: whether the loss keeps the input of every layer only, of the language model and of the vision
             tower, and backward computes the layers again: much less memory for about a third more computation. The
             gradient is the same. Prompts are then computed again in the loss (`scoring.reuse_prefill` has no effect).
+        collective_timeout_s: how long a process waits for the others where all must come together (a sum of gradients, a
+            checkpoint) before the run ends: longer than one may be late, evaluations and saving included. Opening the
+            data is waited for without limit.
         seed: of rollouts and of whatever the model draws at random; sources have seeds of their own.
 
     Raises:
@@ -89,6 +95,7 @@ class Experiment:
     max_skipped_steps: int = 5
     mixed_precision: Literal["no", "bf16"] = "no"
     activation_checkpointing: bool = False
+    collective_timeout_s: Annotated[float, Gt(0)] = 1800.0
     seed: Annotated[int, Ge(0)] = 0
 
     def __post_init__(self) -> None:
@@ -101,6 +108,8 @@ class Experiment:
         for name in ("steps", "prompts_per_step", "accumulation_steps", "max_skipped_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1; it is {getattr(self, name)}")
+        if not self.collective_timeout_s > 0:
+            raise ValueError(f"train.collective_timeout_s must be greater than 0; it is {self.collective_timeout_s}")
         if self.evaluate_every is not None and self.evaluate_every < 1:
             raise ValueError(f"train.evaluate_every must be at least 1, or None; it is {self.evaluate_every}")
         choices = {
@@ -119,7 +128,7 @@ class Experiment:
         if isinstance(self.reweighting, ReweightingPolicy):
             raise ValueError("train.reweighting takes the policy without parentheses: @reweighting.recap")
         policy = self.build_reweighting()
-        self._check_weights(policy)
+        _check_weights(policy, {objective.name for objective in self.objectives})
         if (self.gradient_method or policy.needs_gradient_norms) and self.weights_act_on != "loss":
             asks = (
                 f"train.gradient_method = {self.gradient_method!r}" if self.gradient_method else describe(type(policy))
@@ -128,7 +137,6 @@ class Experiment:
                 f"{asks} needs the gradient of every objective by itself: train.weights_act_on must be 'loss';"
                 f" it is {self.weights_act_on!r}"
             )
-
         if self.adapter is not None and not isinstance(self.adapter, LoRA):
             raise ValueError("train.adapter takes the adapter with parentheses: @lora()")
         reinforced = [objective.name for objective in self.objectives if not objective.supervised]
@@ -137,23 +145,6 @@ class Experiment:
                 f"lora.dropout = {self.adapter.dropout} with {', '.join(reinforced)} trained by reinforcement: completions"
                 " are sampled without dropout, and the importance ratio would not know; set it to 0"
             )
-
-    def _check_weights(self, policy: ReweightingPolicy) -> None:
-        name = describe(type(policy))
-        try:
-            weights = dict(policy.weights)
-        except Exception as error:
-            raise ValueError(
-                f"train.reweighting: {name} fails to give weights before the first step: {error!r}"
-            ) from error
-        wanted = {objective.name for objective in self.objectives}
-        for fault, names in (("gives no weight for", wanted - set(weights)), ("weighs", set(weights) - wanted)):
-            if names:
-                known = "" if fault == "gives no weight for" else "which is no objective; "
-                raise ValueError(
-                    f"train.reweighting: {name} {fault} {', '.join(sorted(names))}; {known}its weights must name every"
-                    f" objective: {', '.join(sorted(wanted))}"
-                )
 
     @cached_property
     def objectives(self) -> list[Objective]:
@@ -192,19 +183,23 @@ class Experiment:
         loaded.description += f" with {self.adapter} ({trained_share(loaded.model)})"
         return loaded
 
+    def over(self, step: int) -> bool:
+        """Whether all steps were taken, or its sources, where they stand, have none left; alike on every process."""
+        return step >= self.steps or next_step(self.domains, self.mixture, self.prompts_per_step, step) is None
+
+    @property
+    def lengths_at_hand(self) -> bool:
+        """Whether what the mixture asks of the sources can be known without a download."""
+        return not self.mixture.needs_lengths or all(at_hand(domain.source) for domain in self.domains)
+
     def check(self) -> list[str]:
         """Finds what is wrong without loading model or data; returns what is merely not on this machine.
 
         Raises:
             ValueError: what cannot work anywhere, named by its binding.
         """
+        self.check_settings()
         missing = []
-        self.model.check()
-        if self.adapter is not None:
-            self.adapter.check()
-        if self.rollout.generator is not None:
-            self.rollout.generator.check()
-        self.mixture.allocate(self.domains, self.prompts_per_step, 0)
         parts: list[Domain | Capability] = [*self.domains, *self.capabilities]
         for part in parts:
             where = f"{part.name}/{type(part).__name__}.source"
@@ -215,3 +210,36 @@ class Experiment:
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from error
         return missing
+
+    def check_settings(self) -> None:
+        """All that `check` does but for the sources."""
+        self.model.check()
+        if self.adapter is not None:
+            self.adapter.check()
+        if self.rollout.generator is not None:
+            self.rollout.generator.check()
+        if self.lengths_at_hand:
+            self.mixture.allocate(self.domains, self.prompts_per_step, 0)
+        asked = {f"{d.name}/Domain.objectives[{name!r}]": v for d in self.domains for name, v in d.verifiers.items()}
+        asked |= {f"{capability.name}/Capability.verifier": capability.verifier for capability in self.capabilities}
+        for where, verifier in asked.items():
+            if isinstance(verifier, Verifier):
+                try:
+                    verifier.check()
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from error
+
+
+def _check_weights(policy: ReweightingPolicy, wanted: set[str]) -> None:
+    name = describe(type(policy))
+    try:
+        weights = dict(policy.weights)
+    except Exception as error:
+        raise ValueError(f"train.reweighting: {name} fails to give weights before the first step: {error!r}") from error
+    for fault, names in (("gives no weight for", wanted - set(weights)), ("weighs", set(weights) - wanted)):
+        if names:
+            known = "" if fault == "gives no weight for" else "which is no objective; "
+            raise ValueError(
+                f"train.reweighting: {name} {fault} {', '.join(sorted(names))}; {known}its weights must name every"
+                f" objective: {', '.join(sorted(wanted))}"
+            )

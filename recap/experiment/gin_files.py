@@ -12,6 +12,8 @@ from typing import Any
 import gin
 from gin import config_parser
 
+from registry.shipped import shipped_root
+
 MACRO = "gin.macro"
 
 
@@ -86,8 +88,9 @@ class Statements:
 def read_statements(file: Path, bindings: Sequence[str]) -> Statements:
     """Binds what a file says, then `bindings`, in gin.
 
-    Includes are looked up from the working directory, then from the file's own folder and the folders above it, the first
-    that has one. (gin would go on to look inside Python packages, and fails where a folder on the import path is called
+    Includes are looked up from the working directory, then from the file's own folder and the folders above it, then from
+    those of the file that includes, then among the experiments that travel with the project. (gin would go on to look
+    inside Python packages, and fails where a folder on the import path is called
     like the first part of an include, ``experiments/``.)
 
     Raises:
@@ -95,7 +98,7 @@ def read_statements(file: Path, bindings: Sequence[str]) -> Statements:
         OSError: an include that does not exist.
     """
     read = Statements()
-    _read_file(file, [Path(), *file.resolve().parents], read, ())
+    _read_file(file, [Path()], read, ())
     for text in bindings:
         for statement in _statements(text, None, text):
             if isinstance(statement, config_parser.IncludeStatement):
@@ -106,17 +109,19 @@ def read_statements(file: Path, bindings: Sequence[str]) -> Statements:
 
 def _read_file(file: Path, folders: list[Path], read: Statements, above: tuple[Path, ...]) -> None:
     read.files.append(file)
+    folders = list(dict.fromkeys([*folders, *file.resolve().parents]))
     with open(file, encoding="utf-8") as stream:
         for statement in _statements(stream, file, ""):
             if not isinstance(statement, config_parser.IncludeStatement):
                 _apply(statement, read, file, "")
                 continue
             place = f"{file}:{statement.location.line_num}"
-            found = [folder / statement.filename for folder in folders if (folder / statement.filename).is_file()]
+            places = [folder / statement.filename for folder in (*folders, shipped_root())]
+            found = [path for path in places if path.is_file()]
             if not found:
                 raise BadStatement(
-                    f"no file {statement.filename!r} to include\n  includes are looked up from the working directory and"
-                    " from the folders above the file",
+                    f"no file {statement.filename!r} to include\n  includes are looked up from the working directory,"
+                    " from the folders above the file, and among what `recap experiments` lists",
                     place,
                 )
             if found[0].resolve() in above:

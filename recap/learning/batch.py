@@ -21,12 +21,17 @@ from recap.sampling.rollout import Rollout
 
 @dataclass
 class Batch:
-    """This process's share of one step: rollouts with their rewards, and supervised examples, by micro-batch."""
+    """This process's share of one step: rollouts with their rewards, and supervised examples, by micro-batch.
+
+    Attributes:
+        cut: prompts that were longer than allowed and lost the start of their question.
+    """
 
     rollouts: list[Rollout]
     rewards: list[RewardTable]
     supervised: list[SupervisedBatch]
     verified: list[ScoreResult]
+    cut: int = 0
 
     def release(self) -> None:
         """Lets go of what only the update needed."""
@@ -86,11 +91,14 @@ def rollout_metrics(batch: Batch, device: torch.device, reduce: Reduce) -> dict[
         sum(result.faults.total() for result in batch.verified),
         sum(result.timeouts.total() for result in batch.verified),
         sum(table.left_out for table in batch.rewards),
+        batch.cut,
     ]
-    completions, truncated, tokens, faults, timeouts, left_out = reduce(
+    completions, truncated, tokens, faults, timeouts, left_out, cut = reduce(
         torch.tensor(sums, device=device).float()
     ).tolist()
     metrics = {"completion_tokens": tokens}
+    if cut:
+        metrics["prompts_cut"] = cut
     if completions:
         metrics |= {
             "truncated": truncated / completions,

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from recap.data.domains import Domain, domain_indices
-from recap.data.draw import Drawn
 from recap.data.objectives import NextTokenPrediction, Objective, ObjectiveScope, objective_name
 from recap.learning.advantages import Advantages
+from recap.learning.intake import EncodedPart, deal
 from recap.model.prefix import Prefix
 from recap.optimization.grpo import GRPO
 from recap.rewards.table import RewardTable
 from recap.sampling.rollout import Rollout
 from registry.backends.base import EncodedPrompts, LoadedModel
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -77,41 +75,17 @@ class SupervisedBatch:
         return scale
 
 
-def supervised_batches(
-    loaded: LoadedModel,
-    drawn: Sequence[Drawn],
-    domains: Sequence[Domain],
-    objectives: Sequence[Objective],
-    scope: ObjectiveScope,
-    device: torch.device,
-    *,
-    max_tokens: int | None,
-) -> list[SupervisedBatch]:
-    """Prompts and targets of next-token prediction, in parts that have no more than `max_tokens` where that can be."""
-    layout = (domains, objectives, scope, device)
-    batch = supervised_batch(loaded, drawn, *layout)
-    tokens = len(drawn) * (batch.encoded.attention_mask.shape[1] + batch.mask.shape[1])
-    if max_tokens is None or tokens <= max_tokens or len(drawn) == 1:
-        return [batch]
-    half = len(drawn) // 2
-    parts = (drawn[:half], drawn[half:])
-    return [found for part in parts for found in supervised_batches(loaded, part, *layout, max_tokens=max_tokens)]
-
-
 def supervised_batch(
-    loaded: LoadedModel,
-    drawn: Sequence[Drawn],
+    part: EncodedPart,
     domains: Sequence[Domain],
     objectives: Sequence[Objective],
     scope: ObjectiveScope,
+    pad_token_id: int,
     device: torch.device,
 ) -> SupervisedBatch:
-    """Prompts and targets of next-token prediction."""
-    prompts = [prompt for _, prompt in drawn]
-    encoded = loaded.encode([prompt.text for prompt in prompts], [prompt.example for prompt in prompts], device)
-    targets = loaded.encode_completions([prompt.example.supervised_target for prompt in prompts])
-    length = max(map(len, targets))
-    ids = torch.tensor([target + [loaded.pad_token_id] * (length - len(target)) for target in targets], device=device)
+    """Prompts and targets of next-token prediction, on the device."""
+    targets, length = part.targets, max(map(len, part.targets))
+    ids = torch.tensor([target + [pad_token_id] * (length - len(target)) for target in targets], device=device)
     mask = torch.tensor([[1] * len(target) + [0] * (length - len(target)) for target in targets], device=device)
     columns = {objective.name: k for k, objective in enumerate(objectives)}
     predictions = [
@@ -119,24 +93,13 @@ def supervised_batch(
             columns[objective_name(domain.name, local, scope)]: prediction
             for local, prediction in domain.supervised.items()
         }
-        for domain, _ in drawn
+        for domain, _ in part.drawn
     ]
-    applies = torch.zeros(len(prompts), len(objectives))
+    applies = torch.zeros(len(targets), len(objectives))
     for p, own in enumerate(predictions):
         applies[p, list(own)] = 1
-    index = domain_indices([domain for domain, _ in drawn], domains, device)
-    return SupervisedBatch(encoded, ids, mask, applies.to(device), predictions, index)
-
-
-def micro_batch_size(prompts: int, number: int) -> int:
-    """Prompts of each of at most `number` micro-batches."""
-    return max(1, -(-prompts // number))
-
-
-def deal(items: Sequence[Item], size: int) -> list[list[Item]]:
-    """Micro-batches of at most `size`, as even as can be; items are dealt out in turn, which spreads domains evenly."""
-    number = -(-len(items) // size)
-    return [list(items[i::number]) for i in range(number)]
+    index = domain_indices([domain for domain, _ in part.drawn], domains, device)
+    return SupervisedBatch(part.prompts.to(device), ids, mask, applies.to(device), predictions, index)
 
 
 def reinforcement_batches(
@@ -213,7 +176,7 @@ def _share_of(
     all_groups = share.groups == list(range(len(rollout.prompts)))
     if not all_groups:
         prompts = [rollout.prompts[p] for p in share.groups]
-        encoded = loaded.encode([prompt.text for prompt in prompts], [prompt.example for prompt in prompts], ids.device)
+        encoded = loaded.encode([prompt.chat for prompt in prompts], [prompt.example for prompt in prompts], ids.device)
     if not all_groups or len(share.members) < rollout.group_size:
         prefix = None
         groups, members = torch.tensor(share.groups, device=ids.device), slice(share.members.start, share.members.stop)

@@ -70,7 +70,6 @@ class Models:
         scorer.agree = self.agree  # every process comes to its first pass: `Trainer.evened`
         if self.sharded:
             ready_sharded(self.scorer, self.agree)
-        accelerator.register_for_checkpointing(self.schedule)
         if experiment.adapter is not None:
             leave_frozen_out(accelerator)
         self.trained_parameters = [p for p in self.scorer.parameters() if p.requires_grad]
@@ -86,6 +85,10 @@ class Models:
             if experiment.kl_coefficient > 0 and self.reference is None:
                 # The copy's base, as a forward of the shards would need the other processes.
                 self.reference = Scorer(self.loaded.model, self.loaded.forbidden_token_ids, experiment.scoring)
+
+    def go_on_after(self, steps: int) -> None:
+        """After a state was loaded or a step passed over: the optimizer has the experiment's settings, those of this step."""
+        self.schedule = self.experiment.optimizer.schedule_after(steps, self.optimizer.optimizer, self.experiment.steps)
 
     def ready_to_sample(self) -> None:
         """Gives whoever samples the weights as they are now; on all processes together, nothing where it has them.

@@ -15,19 +15,23 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor
 
-from recap.data.draw import Drawn, draw
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import check_layout, live_layout
+from recap.experiment.prepare import open_sources
 from recap.learning.advantages import step_advantages
 from recap.learning.batch import Batch as Batch  # part of what `step` returns
 from recap.learning.batch import count, mean_rewards, rollout_metrics
-from recap.learning.loss import StepCounts, mean_losses, weight_vector
-from recap.learning.microbatch import deal, micro_batch_size, reinforcement_batches, supervised_batches
+from recap.learning.intake import Intake, StepPrompts, micro_batch_size
+from recap.learning.loss import StepCounts, weight_vector
+from recap.learning.microbatch import reinforcement_batches, supervised_batch
 from recap.learning.models import Models
 from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.learning.phases import Phases, timed
+from recap.learning.signals import Signals
 from recap.learning.update import Update, UpdateResult
-from recap.parallel.processes import total
+from recap.parallel.local_work import local_work
+from recap.parallel.machines import on_each_machine_first
+from recap.parallel.processes import join_processes, total
 from recap.parallel.sharding import fsdp_plugin
 from recap.rewards.verification import PendingRewards, begin_verification
 from recap.sampling.rollout import roll_out
@@ -47,12 +51,15 @@ class Trainer:
 
     Attributes:
         step_number: steps taken or skipped so far; a step is one batch of rollouts and `grpo.iterations` updates of the model.
+        opened: the sources, as they were found.
+        signals: of the objectives, for the reweighting policy.
         models: the model that is trained, and those beside it.
         loaded: the model that samples, is evaluated and exported.
     """
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
+        join_processes(experiment.collective_timeout_s)
         self.accelerator = Accelerator(
             mixed_precision=experiment.mixed_precision,
             # A step may hold no picture: then nothing reaches the vision tower on that process. Gradients live in the
@@ -61,28 +68,35 @@ class Trainer:
             fsdp_plugin=fsdp_plugin(experiment.mixed_precision),
         )
         check_layout(experiment, live_layout(self.accelerator))
+        # Before minutes of loading a model, and before anybody waits for a process that downloads.
+        self.opened = on_each_machine_first(self.accelerator, lambda: open_sources(experiment))
         set_seed(experiment.seed)
         self.step_number = 0
         self.phases = Phases()
         self.domains = list(experiment.domains)
         self.objectives = experiment.objectives
         self.reweighting = experiment.build_reweighting()
+        self.signals = Signals(self.domains, self.objectives, self.reweighting.signal_kinds)
         self.models = Models(experiment, self.accelerator)
         self.loaded = self.models.loaded
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.intake = Intake(experiment, self.loaded, rank, processes)
+        self.intake.check()
         self.update = Update(experiment, self.models, self.reweighting, self.accelerator)
 
     def step(self) -> StepResult:
         """One step of Algorithm 1."""
         self.phases = Phases()
-        drawn = self.draw()
-        pending = self.roll_out(drawn)
-        batch = self.verify(pending, drawn)
-        counts, rewards = self.count(batch)
+        prompts = self.draw()
+        pending = self.roll_out(prompts)
+        batch = self.verify(pending, prompts)
+        counts, sums = self.count(batch)
+        rewards = mean_rewards(counts, sums, self.domains, self.objectives, self.experiment.objective_scope)
         if self.reweighting.same_step:
-            self.reweight(self.signals(counts, self.measure_losses(batch, counts), rewards))
+            self.reweight(self.signals(counts, self.measure_losses(batch, counts), sums))
         weights = self.reweighting.weights
         update = self.update(self.passes(batch, counts, weights), counts, weights, rewards)
-        signals = self.signals(counts, update.losses, rewards)
+        signals = self.signals(counts, update.losses, sums)
         if update.taken and not self.reweighting.same_step:
             self.reweight(signals)
         self.step_number += 1
@@ -91,26 +105,24 @@ class Trainer:
     # --- the lines of a step
 
     @timed("rollout")
-    def draw(self) -> list[Drawn]:
-        """This process's share of the step's prompts."""
-        experiment, rank = self.experiment, self.accelerator.process_index
-        share = {"rank": rank, "processes": self.accelerator.num_processes}
-        return draw(self.domains, experiment.mixture, experiment.prompts_per_step, step=self.step_number, **share)
+    def draw(self) -> StepPrompts:
+        """This process's share of the step's prompts, encoded; without those that the model cannot read."""
+        with local_work(self.accelerator):
+            return self.intake(self.step_number)
 
     @timed("rollout")
-    def roll_out(self, drawn: Sequence[Drawn]) -> list[PendingRewards]:
+    def roll_out(self, prompts: StepPrompts) -> list[PendingRewards]:
         """Completions of the prompts that are trained by reinforcement; each part is judged while the next is sampled."""
         sampling, pending = self.experiment.rollout, []
-        reinforced = [item for item in drawn if item.domain.verifiers]
-        size = sampling.batch_size or max(1, len(reinforced))
         self.models.ready_to_sample()
         self.loaded.model.eval()
-        with self.accelerator.autocast():
-            for start in range(0, len(reinforced), size):
-                domains, prompts = zip(*reinforced[start : start + size], strict=True)
+        with local_work(self.accelerator), self.accelerator.autocast():
+            for part in prompts.reinforced:
+                domains, asked = zip(*part.drawn, strict=True)
                 rollout = roll_out(
                     self.loaded,
-                    prompts,
+                    asked,
+                    encoded=part.prompts,
                     group_size=sampling.group_size,
                     max_new_tokens=sampling.max_new_tokens,
                     temperature=sampling.temperature,
@@ -126,27 +138,26 @@ class Trainer:
         return pending
 
     @timed("verify")
-    def verify(self, pending: Sequence[PendingRewards], drawn: Sequence[Drawn]) -> Batch:
+    def verify(self, pending: Sequence[PendingRewards], prompts: StepPrompts) -> Batch:
         """Rewards of every completion, and the targets of the supervised prompts."""
-        layout = (self.domains, self.objectives, self.experiment.objective_scope, self.accelerator.device)
-        imitated = [item for item in drawn if item.domain.supervised]
-        parts = deal(imitated, micro_batch_size(len(imitated), self.experiment.accumulation_steps))
-        most = self.experiment.scoring.max_tokens
-        targets = [found for part in parts for found in supervised_batches(self.loaded, part, *layout, max_tokens=most)]
-        judged = [item.result(*layout) for item in pending]
+        device = self.accelerator.device
+        layout = (self.domains, self.objectives, self.experiment.objective_scope)
+        with local_work(self.accelerator):
+            targets = [supervised_batch(part, *layout, self.loaded.pad_token_id, device) for part in prompts.imitated]
+            judged = [item.result(*layout, device) for item in pending]
         return Batch(
             [item.rollout for item in pending],
             [table for table, _ in judged],
             targets,
             [result for _, result in judged],
+            prompts.cut,
         )
 
-    def count(self, batch: Batch) -> tuple[StepCounts, dict[str, float]]:
-        """Over all processes: the counts of every (domain, objective), and the mean reward of every objective."""
+    def count(self, batch: Batch) -> tuple[StepCounts, Tensor]:
+        """Over all processes: the counts of every (domain, objective), and the sums of their rewards, [N, K]."""
         experiment = self.experiment
         zeros = torch.zeros(len(self.domains), len(self.objectives), device=self.accelerator.device)
-        counts, rewards = count(batch, zeros, experiment.grpo, experiment.rollout.max_new_tokens, self.reduce)
-        return counts, mean_rewards(counts, rewards, self.domains, self.objectives, experiment.objective_scope)
+        return count(batch, zeros, experiment.grpo, experiment.rollout.max_new_tokens, self.reduce)
 
     def passes(self, batch: Batch, counts: StepCounts, weights: Mapping[str, float]) -> list[Pass]:
         """The forwards whose losses add up to (1/K) Σ λ_k L_k; equally many on every process."""
@@ -187,7 +198,7 @@ class Trainer:
 
     @torch.no_grad()
     def measure_losses(self, batch: Batch, counts: StepCounts) -> Tensor:
-        """L_k of the objectives that report their loss, before any update: [K]; only for policies of the same step."""
+        """Sums of the losses of objectives that report them, before any update: [N, K]; for policies of the same step."""
         step = StepWeights(torch.ones(len(self.objectives), device=self.accelerator.device), counts)
         passes = self.supervised_passes(batch, step)
         kinds = self.reweighting.signal_kinds
@@ -196,27 +207,12 @@ class Trainer:
         sums = torch.zeros_like(counts.units)
         for run_pass in self.evened(passes, step):
             sums += run_pass().parts.sums
-        return mean_losses(self.reduce(sums), counts)
+        return self.reduce(sums)
 
     def reweight(self, signals: Mapping[str, float]) -> None:
         """Reports the signals of a step; those of a broken one are left out as a whole."""
         if all(map(math.isfinite, signals.values())):
             self.reweighting.update(signals)
-
-    def signals(self, counts: StepCounts, losses: Tensor, rewards: Mapping[str, float]) -> dict[str, float]:
-        """What each objective present in this step reports to the reweighting policy."""
-        signals = {}
-        for k, objective in enumerate(self.objectives):
-            if not counts.present[:, k].any():
-                continue
-            kind = self.reweighting.signal_kinds[objective.name]
-            if kind == "loss":
-                carried = int(counts.present[:, k].sum())  # mean over the domains that carry it
-                signals[objective.name] = float(losses[k]) * counts.num_domains / carried
-            else:
-                mean = rewards[objective.name]
-                signals[objective.name] = mean if kind == "reward" else 1 - mean
-        return signals
 
     def result(
         self,

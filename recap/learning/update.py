@@ -24,7 +24,7 @@ class UpdateResult(NamedTuple):
     """What the updates of a step did.
 
     Attributes:
-        losses: L_k, [K], of the first update.
+        losses: [N_all, K], sums of the first update over the step; divided by the units that were counted, ℓ(n, k).
         metrics: over all processes; of the first update, but for clipping and gradient norm, which are the last one's.
         taken: whether the optimizer took all of them.
     """
@@ -35,7 +35,11 @@ class UpdateResult(NamedTuple):
 
 
 class Update:
-    """Updates the model, `grpo.iterations` times a step; an update that is not finite is not taken."""
+    """Updates the model, `grpo.iterations` times a step; an update that is not finite is not taken.
+
+    Attributes:
+        begun: whether the optimizer has begun to change the model since this was last set to False.
+    """
 
     def __init__(
         self, experiment: Experiment, models: Models, reweighting: ReweightingPolicy, accelerator: Accelerator
@@ -46,7 +50,7 @@ class Update:
         self.reweighting = reweighting
         self.accelerator = accelerator
         self.aggregator = GradientAggregator(experiment.gradient_method)
-        accelerator.register_for_checkpointing(self.aggregator)
+        self.begun = False
         self.per_objective = bool(experiment.gradient_method) or reweighting.needs_gradient_norms
 
     def __call__(
@@ -67,7 +71,7 @@ class Update:
     def forward_backward(
         self, passes: Sequence[Pass], counts: StepCounts, weights: Mapping[str, float]
     ) -> tuple[Tensor, dict[str, float]]:
-        """Accumulates the gradient of (1/K) Σ λ_k L_k; returns L_k, [K], and metrics, over all processes."""
+        """Accumulates the gradient of (1/K) Σ λ_k L_k; returns sums of losses, [N_all, K], and metrics, over all processes."""
         sums = torch.zeros_like(counts.units)
         statistics = torch.zeros(len(STATISTICS), device=self.accelerator.device)
         jacobian = torch.zeros(())
@@ -90,8 +94,8 @@ class Update:
             # What nothing reached has gradient 0: which groups were skipped, and where, cannot matter to the optimizer.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        losses = mean_losses(total(self.accelerator, sums), counts)
-        return losses, self.metrics(losses, total(self.accelerator, statistics), weights)
+        sums = total(self.accelerator, sums)
+        return sums, self.metrics(mean_losses(sums, counts), total(self.accelerator, statistics), weights)
 
     def combine(self, jacobian: Tensor, counts: StepCounts, weights: Mapping[str, float]) -> None:
         """One direction from the gradients of the objectives, [K, parameters]: by a gradient method, or their mean."""
@@ -111,6 +115,7 @@ class Update:
         metrics |= {"gradient_norm": norm, "learning_rate": float(self.models.schedule.get_last_lr()[0])}
         finite = bool(torch.isfinite(losses).all()) and all(map(math.isfinite, [norm, *rewards.values()]))
         if finite:
+            self.begun = True
             self.models.optimizer.step()
             self.models.generator_is_stale = True
         self.models.optimizer.zero_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import gin
 import torch
@@ -49,15 +49,28 @@ class AdamW:
 
     def build(self, parameters: Iterable[torch.nn.Parameter], steps: int) -> tuple[torch.optim.AdamW, LambdaLR]:
         """The optimizer of the trainable parameters and its schedule over `steps` optimizer steps."""
-        optimizer = torch.optim.AdamW(
-            [parameter for parameter in parameters if parameter.requires_grad],
-            lr=self.learning_rate,
-            betas=self.betas,
-            eps=self.epsilon,
-            weight_decay=self.weight_decay,
-            fused=True,
-        )
-        return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, **self._settings, fused=True)
+        return optimizer, self.schedule_after(0, optimizer, steps)
+
+    def schedule_after(self, done: int, optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
+        """The schedule of an optimizer that has taken `done` of its `steps`, which gets these settings.
+
+        A state that was loaded brings the settings of the run that wrote it; those of the experiment are to hold.
+        """
+        for group in optimizer.param_groups:
+            group.update(self._settings, initial_lr=self.learning_rate)
+        return LambdaLR(optimizer, lambda step: self.factor(step, steps), last_epoch=done - 1)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """As torch names them."""
+        return {
+            "lr": self.learning_rate,
+            "betas": tuple(self.betas),
+            "eps": self.epsilon,
+            "weight_decay": self.weight_decay,
+        }
 
     def factor(self, step: int, steps: int) -> float:
         """What the learning rate is multiplied by at `step` = 0, 1, ...; > 0 for every step of the run."""

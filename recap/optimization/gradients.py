@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,6 +30,9 @@ AGGREGATORS: dict[str, Callable[[Any, int], Aggregator]] = {
     "upgrad": lambda jd, _: jd.UPGrad(),
 }
 """Name -> (module `torchjd.aggregation`, number of objectives) -> aggregator, with its paper's or TorchJD's settings."""
+
+REMEMBERED = {"nash_mtl": ("prvs_alpha", "normalization_factor", "step"), "gradvac": ("_phi_t",)}
+"""Method -> attributes of its weighting that hold what it remembers of earlier steps; no other method remembers."""
 
 
 def build_aggregator(name: str, objectives: int) -> Aggregator:
@@ -85,19 +87,51 @@ class GradientAggregator:
         direction: Tensor = self._built(len(present))(present)
         return direction
 
-    def state_dict(self) -> dict[str, bytes]:
-        """What the method remembers of earlier steps (Nash-MTL, GradVac); pickled whole, as TorchJD has no state of its own
-        to give."""
-        return {"aggregators": pickle.dumps(self._by_number)}
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the method remembers of earlier steps, as plain tensors: ``"2.step"`` is that of two gradients."""
+        return {
+            f"{number}.{name}": torch.as_tensor(value).clone()
+            for number, aggregator in self._by_number.items()
+            for name in REMEMBERED.get(str(self.method), ())
+            if (value := getattr(_weighting(aggregator), name)) is not None
+        }
 
-    def load_state_dict(self, state: dict[str, bytes]) -> None:
-        self._by_number = pickle.loads(state["aggregators"])
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes what `state_dict` gave, of the same method.
+
+        Raises:
+            ValueError: it is of another method.
+        """
+        self._by_number = {}
+        for key, value in state.items():
+            number, _, name = key.partition(".")
+            if name not in REMEMBERED.get(str(self.method), ()):
+                raise ValueError(f"the gradient method {self.method!r} does not remember a {name!r}")
+            weighting = _weighting(self._built(int(number)))
+            before = getattr(weighting, name)
+            kept = value.clone() if before is None or isinstance(before, Tensor) else value.numpy().copy()
+            setattr(weighting, name, float(kept) if isinstance(before, float) else kept)
+        for aggregator in self._by_number.values():
+            _take_up(_weighting(aggregator))
 
     def _built(self, number: int) -> Aggregator:
         if number not in self._by_number:
             assert self.method is not None
             self._by_number[number] = build_aggregator(self.method, number)
         return self._by_number[number]
+
+
+def _weighting(aggregator: Aggregator) -> Any:
+    """The part of an aggregator that remembers."""
+    return getattr(aggregator, "gramian_weighting", None) or getattr(aggregator, "weighting", None)
+
+
+def _take_up(weighting: Any) -> None:
+    """Makes what a weighting builds at its first call only, now that its state says that there was one."""
+    if hasattr(weighting, "_init_optim_problem") and weighting.step:  # Nash-MTL
+        weighting._init_optim_problem()
+    if getattr(weighting, "_phi_t", None) is not None:  # GradVac
+        weighting._state_key = (len(weighting._phi_t), weighting._phi_t.dtype)
 
 
 def objective_gradients(losses: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:

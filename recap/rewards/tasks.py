@@ -36,11 +36,13 @@ class Plan:
         keys: of the requests, in their order.
         outcomes: settled here.
         tasks: for worker processes.
+        judges: the verifiers of the tasks.
     """
 
     keys: list[Key]
     outcomes: dict[Key, Outcome]
     tasks: list[Task]
+    judges: list[Judge]
 
 
 def plan(requests: Sequence[ScoreRequest]) -> Plan:
@@ -66,7 +68,18 @@ def plan(requests: Sequence[ScoreRequest]) -> Plan:
     tasks = [
         Task(tuple(key for key, _ in group), _packed([request for _, request in group])) for group in waiting.values()
     ]
-    return Plan(keys, outcomes, tasks)
+    judges = {id(group[0][1].verifier): group[0][1].verifier for group in waiting.values()}
+    return Plan(keys, outcomes, tasks, list(judges.values()))
+
+
+def packed_judge(judge: Judge) -> bytes | None:
+    """A verifier for `start_worker`, where one that does not know it yet might need longer than the time limit allows.
+
+    It has something to load, or its module is neither ours nor a plugin's, which workers have loaded.
+    """
+    loads = isinstance(judge, Verifier) and type(judge).prepare is not Verifier.prepare
+    known = str(getattr(judge, "__module__", "")).startswith(("registry.", "recap_plugin_"))
+    return pickle.dumps(sendable(judge)) if loads or not known else None
 
 
 def _turn(request: ScoreRequest, number: int) -> int:

@@ -13,7 +13,7 @@ from recap.rewards.requests import ScoreRequest, ScoreResult
 from recap.rewards.table import RewardTable
 from recap.rewards.workers import PendingScores, RewardWorkers
 from recap.sampling.rollout import Rollout, token_ids
-from registry.verifiers.base import GroupVerifier
+from registry.verifiers.base import GroupVerifier, Judge
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,16 @@ def begin_verification(rollout: Rollout, domains: Sequence[Domain], workers: Rew
     """Asks every verifier of each completion's domain; `domains` are those of the rollout's prompts."""
     places: list[tuple[int, int, str]] = []
     requests: list[ScoreRequest] = []
-    for row, completion in enumerate(rollout.completions):
+    for row in range(len(rollout.completions)):
         p, g = divmod(row, rollout.group_size)
         for local, verifier in domains[p].verifiers.items():
             places.append((p, g, local))
-            ids = token_ids(rollout, row) if isinstance(verifier, GroupVerifier) else None
-            requests.append(ScoreRequest(verifier, completion, rollout.prompts[p].example, ids))
+            requests.append(score_request(verifier, rollout, row))
     return PendingRewards(rollout, list(domains), places, workers.begin(requests))
+
+
+def score_request(verifier: Judge, rollout: Rollout, row: int) -> ScoreRequest:
+    """One of the P * G completions of a rollout for a verifier, with its tokens where that may ask for them."""
+    ids = token_ids(rollout, row) if isinstance(verifier, GroupVerifier) else None
+    example = rollout.prompts[row // rollout.group_size].example
+    return ScoreRequest(verifier, rollout.completions[row], example, ids)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from registry import load_plugin
 from registry.example import Example
-from registry.verifiers.base import UNDECIDED, GroupVerifier, RewardOutOfRange
+from registry.verifiers.base import UNDECIDED, GroupVerifier, RewardOutOfRange, Verifier
 
 
 class Outcome(NamedTuple):
@@ -82,14 +82,24 @@ def judge_packed(packed: bytes, timeout_s: float) -> list[Outcome] | Outcome:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def start_worker(plugins: Sequence[str], memory_gb: float | None) -> None:
-    """Readies a worker process, before its time is taken."""
+def start_worker(plugins: Sequence[str], memory_gb: float | None, judges: Sequence[bytes] = ()) -> None:
+    """Readies a worker process, before its time is taken.
+
+    Args:
+        judges: pickled verifiers whose code takes a while to load; one that cannot be loaded fails when it is asked.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends it inside C code as well
     if memory_gb is not None and sys.platform == "linux":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (int(memory_gb * 2**30),) * 2)
+        # What is allocated, not addresses: torch for CUDA maps several GB of files and reserves many more without using them.
+        resource.setrlimit(resource.RLIMIT_DATA, (int(memory_gb * 2**30),) * 2)
     with contextlib.suppress(ImportError):
         importlib.import_module("math_verify")
     for plugin in plugins:
         load_plugin(plugin)  # a class of a plugin is found by the name of its module
+    for judge in judges:
+        with contextlib.suppress(Exception, SystemExit):
+            loaded = pickle.loads(judge)
+            if isinstance(loaded, Verifier):
+                loaded.prepare()

@@ -20,8 +20,9 @@ import gin
 from pebble import ProcessExpired, ProcessPool
 
 from recap.rewards.requests import Fault, ScoreRequest, ScoreResult, verifier_name
-from recap.rewards.tasks import Plan, Task, plan
+from recap.rewards.tasks import Plan, Task, packed_judge, plan
 from recap.rewards.worker import Outcome, judge_packed, start_worker
+from registry.core import PLUGIN_PREFIX
 from registry.verifiers.base import Judge
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class RewardWorkers:
     Args:
         timeout_s: for one completion in a worker process.
         workers: processes, per training process.
-        memory_gb: that a worker may allocate before it gets a MemoryError (Linux); None: no limit.
+        memory_gb: that a worker may allocate before it gets a MemoryError (Linux); files that it maps, libraries among them,
+            do not count. None: no limit.
         failures: what a completion gets in training that a verifier failed on or ran past the limit with: 'zero', the reward
             0; or 'left_out', none from any verifier: it is not in its group, nothing is learnt from it or compared with it,
             and `verifier_left_out` counts it. Evaluation always counts 0.
@@ -95,20 +97,14 @@ class RewardWorkers:
         memory_gb: float | None = 4.0,
         failures: Failures = "zero",
     ) -> None:
-        if not timeout_s > 0:
-            raise ValueError(f"rewards.timeout_s must be greater than 0; it is {timeout_s}")
-        if workers < 1:
-            raise ValueError(f"rewards.workers must be at least 1; it is {workers}")
-        if memory_gb is not None and not memory_gb > 0:
-            raise ValueError(f"rewards.memory_gb must be greater than 0, or None; it is {memory_gb}")
-        if failures not in get_args(Failures):
-            raise ValueError(f"rewards.failures must be 'zero' or 'left_out'; it is {failures!r}")
+        _check_settings(timeout_s, workers, memory_gb, failures)
         self.failures: Failures = failures
         self.timeout_s = timeout_s
         self.workers = workers
         self.memory_gb = memory_gb
         self._pool: ProcessPool | None = None
         self._records: dict[int, _Record] = {}  # by id of the verifier
+        self._known: dict[int, tuple[Judge, bytes | None]] = {}  # by id; packed where workers have to load it first
         self._warned: set[tuple[str, str]] = set()
 
     def __enter__(self) -> RewardWorkers:
@@ -139,6 +135,7 @@ class RewardWorkers:
         """Sets the workers to the requests; the caller does something else until it asks for the `result`."""
         requests = list(requests)
         planned = plan(requests)
+        self._make_known(planned.judges)
         return PendingScores(self, requests, planned, self._schedule(planned.tasks))
 
     def finish(self, pending: PendingScores) -> ScoreResult:
@@ -155,6 +152,13 @@ class RewardWorkers:
             self._check(outcomes[key], request)
         return result
 
+    def _make_known(self, judges: Sequence[Judge]) -> None:
+        """Workers that know none of these give way to some that loaded them before their time is taken."""
+        new = {id(judge): (judge, packed_judge(judge)) for judge in judges if id(judge) not in self._known}
+        self._known.update(new)
+        if any(packed is not None for _, packed in new.values()):
+            self.close()
+
     def _schedule(self, tasks: Sequence[Task]) -> _Work | None:
         """Sends tasks to the pool; None where the pool as a whole is lost."""
         if not tasks:
@@ -162,9 +166,8 @@ class RewardWorkers:
         try:
             pool = self._started_pool()
             limit = self.timeout_s
-            return _Work(
-                pool, [pool.schedule(judge_packed, args=(task.packed, limit), timeout=limit) for task in tasks]
-            )
+            futures = [pool.schedule(judge_packed, args=(task.packed, limit), timeout=limit) for task in tasks]
+            return _Work(pool, futures)
         except RuntimeError:
             self.close()
             return None
@@ -212,13 +215,15 @@ class RewardWorkers:
             context = multiprocessing.get_context(method)
             context.set_forkserver_preload(_PRELOADED)
             plugins = [
-                module.__file__ for name, module in list(sys.modules.items()) if name.startswith("recap_plugin_")
+                module.__file__
+                for name, module in list(sys.modules.items())
+                if name.startswith(PLUGIN_PREFIX) and "." not in name  # modules of a package come with it
             ]
             self._pool = ProcessPool(
                 max_workers=self.workers,
                 context=context,
                 initializer=start_worker,
-                initargs=(plugins, self.memory_gb),
+                initargs=(plugins, self.memory_gb, [packed for _, packed in self._known.values() if packed]),
             )
         return self._pool
 
@@ -261,3 +266,14 @@ class RewardWorkers:
                 f"verifier {verifier_name(request.verifier)!r} failed on all of the first {record.failures} completions"
                 f" that it checked in full; the last, for example {request.example.id!r}: {outcome.error}"
             )
+
+
+def _check_settings(timeout_s: float, workers: int, memory_gb: float | None, failures: str) -> None:
+    if not timeout_s > 0:
+        raise ValueError(f"rewards.timeout_s must be greater than 0; it is {timeout_s}")
+    if workers < 1:
+        raise ValueError(f"rewards.workers must be at least 1; it is {workers}")
+    if memory_gb is not None and not memory_gb > 0:
+        raise ValueError(f"rewards.memory_gb must be greater than 0, or None; it is {memory_gb}")
+    if failures not in get_args(Failures):
+        raise ValueError(f"rewards.failures must be 'zero' or 'left_out'; it is {failures!r}")

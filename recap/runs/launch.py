@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from recap.experiment.experiment import Experiment
 from recap.experiment.layout import DEEPSPEED
-from recap.runs.run_directory import RECORD_FILE
+from recap.parallel.processes import join_processes as join_processes  # the first thing that a launch does together
+from recap.runs.run_directory import free_run_directory
 
 
 def run_name(experiment: Experiment, file: Path) -> str:
@@ -40,18 +42,40 @@ def check_launch() -> None:
         )
 
 
-def free_run_directory(directory: Path) -> None:
-    """Raises ValueError where a directory belongs to a run already."""
-    if (directory / RECORD_FILE).exists():
-        raise ValueError(
-            f"--output {directory}: a run is there already. Go on with it: recap train --resume {directory}"
-            " (or choose another directory)"
-        )
+def shared_run_directory(directory: Path, output: Path | None = None) -> Path:
+    """A directory that is this run's alone, the main process's choice on every process: their clocks may differ.
 
+    Args:
+        directory: to be made; where it is there already, as of a run that was started in the same second, one with a number
+            behind its name is.
+        output: to be taken instead, whether it is there or not, unless a run is in it.
 
-def shared_run_directory(directory: Path) -> Path:
-    """The main process's choice, on every process: their clocks may differ by a second."""
-    PartialState()
-    choice = [str(directory)]
+    Raises:
+        ValueError: on all processes, where `output` is a run's already, or none can be made.
+    """
+    state = PartialState(parse_flag_from_env("ACCELERATE_USE_CPU"))  # which it would not ask for itself
+    choice: list[str] = ["", ""]
+    if state.is_main_process:
+        try:
+            choice = [str(output or _made(directory)), ""]
+            if output is not None:
+                free_run_directory(output)
+        except (ValueError, OSError) as error:
+            choice = ["", str(error)]
     broadcast_object_list(choice)
+    if choice[1]:
+        raise ValueError(choice[1])
     return Path(choice[0])
+
+
+def _made(directory: Path) -> Path:
+    """The first of NAME, NAME-2, NAME-3, ... that nobody has made yet."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        made = directory if number == 1 else directory.with_name(f"{directory.name}-{number}")
+        try:
+            made.mkdir()
+            return made
+        except FileExistsError:
+            continue
+    raise AssertionError

@@ -8,6 +8,7 @@ RUN/outcomes/step-000020.parquet    a row for every completion; see `recap.evalu
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cached_property
@@ -46,6 +47,17 @@ class OutcomeRecord:
         self.tracker.file(path)
         if step == 0:
             self.__dict__["base"] = outcomes
+
+    def inherit(self, other: Path, step: int) -> None:
+        """Takes over what another run's directory has up to a step, for a run that begins there: its base is the other's."""
+        if not self.tracker.enabled:
+            return
+        for file in sorted((other / FOLDER).glob("step-*.parquet")):
+            if int(file.stem.removeprefix("step-")) <= step:
+                own = self.directory / FOLDER / file.name
+                own.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, own)
+                self.tracker.file(own)
 
     @cached_property
     def base(self) -> Outcomes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from recap.experiment.run_settings import Tracking
+from recap.experiment.run_settings import MAX_TAG_LENGTH, Tracking
 from recap.runs.delivery import Delivery
 from recap.runs.mlflow_run import MAX_METRICS_PER_CALL, TABLES, MLflowRun, reopen_run, start_run
 from recap.runs.spill import REFUSED, WHERE, Spill
@@ -34,6 +34,8 @@ class Tracker:
         run_id: of a run to go on with; None starts a new one.
         step: of the checkpoint that the run goes on from. What the run holds of later steps stays, and is not logged again:
             a killed process may have logged steps that no checkpoint has.
+        same: whether the run goes on as it was. Where it does not, steps that it holds already are logged again: MLflow
+            shows the values that came last.
         enabled: false on every process but the main one: then nothing is logged.
 
     Raises:
@@ -48,6 +50,7 @@ class Tracker:
         *,
         run_id: str | None = None,
         step: int = 0,
+        same: bool = True,
         enabled: bool = True,
     ) -> None:
         self.settings = settings
@@ -63,7 +66,8 @@ class Tracker:
             if run_id is None:
                 self.run_id = start_run(settings, run_name, {"environment.json": json.dumps(environment(), indent=2)})
             else:
-                self._held = reopen_run(settings, run_id, step) | _points(self._spill)
+                held = reopen_run(settings, run_id, step) | _points(self._spill)
+                self._held = held if same else set()
                 self._spill.put({"status": "RUNNING"})  # after the end that a former process may have left in the queue
             place = {"run_id": self.run_id, "uri": _lasting(settings.resolved_uri)}
             (directory / "tracking" / WHERE).write_text(json.dumps(place))
@@ -80,6 +84,18 @@ class Tracker:
         self._spill.put({"params": {name: str(value)[:6000] for name, value in parameters.items()}})
         self._spill.put({"tags": {**source_tags(), **self.settings.tags}})
         self._spill.put({"file": "operative_config.gin", "text": operative_config})
+
+    def changed(self, step: int, changes: Sequence[str], former: str, config: str) -> None:
+        """Logs that a run goes on from `step` with another configuration; MLflow lets no parameter be logged anew.
+
+        The file `operative_config.gin` is the present configuration, `operative_config_until_step_000100.gin` the one that
+        steps up to 100 were taken with, and a tag has the lines that differ.
+        """
+        if not self.enabled:
+            return
+        self._spill.put({"tags": {f"recap.changed_at_step_{step:06d}": "\n".join(changes)[:MAX_TAG_LENGTH]}})
+        self._spill.put({"file": f"operative_config_until_step_{step:06d}.gin", "text": former})
+        self._spill.put({"file": "operative_config.gin", "text": config})
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """More tags, or other values of those that are there."""

@@ -6,33 +6,28 @@ would wait for ever. They agree before, each on the same few prompts.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 
-from recap.data.prompts import Prompt, ask
+from recap.data.encoding import Room, encode_prompts
+from recap.data.prompts import Asks, Prompt
 from recap.model.decoding import decoding_way, settle_decoding
 from recap.sampling.stand_in import stand_in
-from registry.backends.base import EncodedPrompts, LoadedModel
+from registry.backends.base import CannotSee, EncodedPrompts, LoadedModel
 from registry.example import MalformedExample
 from registry.replay.base import ReplaySource
-
-logger = logging.getLogger(__name__)
 
 PROMPTS = 4  # at most, in the comparison: it shall take no more memory than a rollout
 TRIES = 16  # first examples of a source, of which one shall be usable
 
 
-class Asked(Protocol):
+class Asked(Asks, Protocol):
     """A domain or a capability, as far as it is asked."""
 
     @property
     def source(self) -> ReplaySource: ...
-
-    @property
-    def prompt(self) -> str: ...
 
 
 def settle_before_sampling(
@@ -56,23 +51,20 @@ def settle_before_sampling(
 
 def first_prompts(loaded: LoadedModel, asked: Sequence[Asked], device: torch.device) -> EncodedPrompts:
     """The first prompt of each, the same on every process; where there is none that can be read, one that stands in."""
-    found = [prompt for part in asked[:PROMPTS] if (prompt := _first_prompt(loaded, part, device)) is not None]
+    found = [prompt for part in asked[:PROMPTS] if (prompt := _first_prompt(loaded, part)) is not None]
     if not found:
         example = stand_in(picture=loaded.sees_images)
         found = [Prompt(example, example.question)]
-    return loaded.encode([prompt.text for prompt in found], [prompt.example for prompt in found], device)
+    return loaded.encode([prompt.chat for prompt in found], [prompt.example for prompt in found], device)
 
 
-def _first_prompt(loaded: LoadedModel, part: Asked, device: torch.device) -> Prompt | None:
+def _first_prompt(loaded: LoadedModel, part: Asked) -> Prompt | None:
     for position in range(TRIES):
         try:
-            prompt = ask(part.prompt, part.source.example(position))
-        except MalformedExample:
-            continue
-        try:
-            loaded.encode([prompt.text], [prompt.example], device)
-        except Exception as error:  # of whatever kind a processor raises; the draw will say it, where it is drawn
-            logger.debug("example %r cannot be read: %s", prompt.example.id, error)
-            continue
-        return prompt
+            prompt = part.ask(part.source.example(position))
+            found = encode_prompts(loaded, [part], [prompt], [Room(loaded.context_length, 0)])
+        except (MalformedExample, CannotSee):
+            continue  # the draw will say it, where it is drawn
+        if found.prompts:
+            return found.prompts[0]
     return None

@@ -92,18 +92,21 @@ def token_ids(rollout: Rollout, row: int) -> tuple[int, ...]:
     return tuple(rollout.completion_ids[row][rollout.completion_mask[row].bool()].tolist())
 
 
-def draw_uniforms(seed: int, step: int, example_id: str, group_size: int, length: int) -> np.ndarray:
+def draw_uniforms(
+    seed: int, step: int, example_id: str, group_size: int, length: int, *, occurrence: int = 0
+) -> np.ndarray:
     """Random numbers in [0, 1) that decide a group's completions, [G, T].
 
-    They depend on the run's seed, the step and the example alone: neither the number of processes nor a resume changes
-    what is sampled.
+    They depend on the run's seed, the step, the example and its occurrence alone: neither the number of processes nor a
+    resume changes what is sampled, and an example that a step holds twice is not sampled twice alike.
     """
-    key = _seed_of(seed, step, example_id).generate_state(2, np.uint64)
+    key = _seed_of(seed, step, example_id, occurrence).generate_state(2, np.uint64)
     return np.random.Generator(np.random.Philox(key=key)).random((group_size, length), dtype=np.float32)
 
 
-def _seed_of(seed: int, step: int, example_id: str) -> np.random.SeedSequence:
-    return np.random.SeedSequence([seed, step, zlib.crc32(example_id.encode())])
+def _seed_of(seed: int, step: int, example_id: str, occurrence: int) -> np.random.SeedSequence:
+    again = [occurrence] if occurrence else []
+    return np.random.SeedSequence([seed, step, zlib.crc32(example_id.encode()), *again])
 
 
 @torch.no_grad()
@@ -120,17 +123,23 @@ def roll_out(
     shared_prefix: bool = True,
     keep_prefix: bool = False,
     generator: Generator | None = None,
+    encoded: EncodedPrompts | None = None,
 ) -> Rollout:
     """Samples G completions of each prompt; temperature 0 takes the likeliest token instead.
 
     Our own decoder draws each token by inverting the cumulative distribution at a random number of `draw_uniforms`; another
     generator gets a seed per prompt.
 
+    Args:
+        encoded: the prompts as tensors, where they are there already.
+
     Raises:
         GeneratorError: the generator is not there, or gave an answer that cannot be used.
     """
     examples = [prompt.example for prompt in prompts]
-    encoded = loaded.encode([prompt.text for prompt in prompts], examples, device)
+    if encoded is None:
+        encoded = loaded.encode([prompt.chat for prompt in prompts], examples, device)
+    encoded = encoded.to(device)
     prompts = [
         replace(prompt, example=replace(prompt.example, processed_size=size))
         for prompt, size in zip(prompts, encoded.processed_sizes, strict=True)
@@ -144,7 +153,10 @@ def roll_out(
     else:
         uniforms = None
         if temperature > 0:
-            drawn = [draw_uniforms(seed, step, example.id, group_size, max_new_tokens) for example in examples]
+            drawn = [
+                draw_uniforms(seed, step, example.id, group_size, max_new_tokens, occurrence=example.occurrence)
+                for example in examples
+            ]
             uniforms = torch.from_numpy(np.concatenate(drawn)).to(device)
         sampled = (group_size, max_new_tokens, temperature, uniforms)
         ids, mask, prefix = decode(loaded, encoded, *sampled, shared_prefix=shared_prefix, keep_prefix=keep_prefix)
@@ -157,10 +169,11 @@ def roll_out(
 def generation_requests(
     prompts: Sequence[Prompt], encoded: EncodedPrompts, seed: int, step: int
 ) -> list[GenerationRequest]:
-    """What a generator is told of each prompt; the seed depends on the run's seed, the step and the example alone."""
+    """What a generator is told of each prompt; the seed depends on what `draw_uniforms` depends on."""
     requests = []
     rows = zip(encoded.inputs["input_ids"], encoded.attention_mask.bool(), strict=True)
     for prompt, (ids, real) in zip(prompts, rows, strict=True):
-        own_seed = int(_seed_of(seed, step, prompt.example.id).generate_state(1, np.uint32)[0])
-        requests.append(GenerationRequest(prompt.text, prompt.example.images, ids[real].tolist(), own_seed))
+        key = _seed_of(seed, step, prompt.example.id, prompt.example.occurrence)
+        own_seed = int(key.generate_state(1, np.uint32)[0])
+        requests.append(GenerationRequest(prompt.chat, prompt.example.images, ids[real].tolist(), own_seed))
     return requests

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.backends.literal import LiteralText
+from registry.chat import Chat, Message, without_template
 from registry.example import Example, Size
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel
+
+
+class CannotSee(ValueError):
+    """Images for a model that cannot see: a domain that does not fit the model, not an example that does not."""
 
 
 class Backend(ABC):
@@ -42,8 +50,28 @@ class Backend(ABC):
         """
         return None
 
+    def tokenizer(self) -> Any:
+        """The model's tokenizer; None where it is not on this machine. `recap check` finds with it what cannot be written."""
+        return None
+
+    def weights_files(self) -> list[Path]:
+        """The files on this machine that the weights are read from; none where they are fresh, or of the Hub, where an id and
+        a revision say which they are.
+        """
+        return []
+
+    def at_hand(self) -> bool | None:
+        """Whether the weights are on this machine, so that `load` downloads nothing; None where the backend cannot say."""
+        return None
+
     def check(self) -> None:
         """Raises ValueError for what can be found wrong without loading the weights, e.g. a missing directory."""
+
+
+def weights_in(directory: Path) -> list[Path]:
+    """The files of weights in a directory of transformers, and its configuration."""
+    endings = (".safetensors", ".bin", ".gguf", "config.json")
+    return sorted(file for file in directory.iterdir() if file.name.endswith(endings))
 
 
 @dataclass(frozen=True)
@@ -70,6 +98,16 @@ class EncodedPrompts:
     def __len__(self) -> int:
         return int(self.attention_mask.shape[0])
 
+    def to(self, device: torch.device) -> EncodedPrompts:
+        """The same on another device."""
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return replace(
+            self,
+            inputs=inputs,
+            position_ids=self.position_ids.to(device),
+            next_position=self.next_position.to(device),
+        )
+
 
 def tiled(prompts: EncodedPrompts, copies: int) -> EncodedPrompts:
     """The prompts, all of them once more for each copy: [copies * P, L].
@@ -92,28 +130,37 @@ class LoadedModel:
         forbidden_token_ids: never sampled and given no probability: placeholders of images and videos, which would ask
             the next forward for pictures that do not exist.
         description: what was loaded, for the log.
+        max_pixels: that pictures are shrunk to; None: the processor's own limit.
     """
 
     model: PreTrainedModel
     processor: Any
     description: str
     forbidden_token_ids: list[int] = field(default_factory=list)
+    max_pixels: int | None = None
 
     def __post_init__(self) -> None:
         from registry.backends.patches import multiply_patches
 
         multiply_patches(self.model)
-        config = self.model.config
         names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-        found = [getattr(config, name, None) for name in names]
+        found = [getattr(self.model.config, name, None) for name in names]
         self.forbidden_token_ids = sorted({*self.forbidden_token_ids, *(index for index in found if index is not None)})
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         ends = {self.tokenizer.eos_token_id}
         generation_config = getattr(self.model, "generation_config", None)
         configured = getattr(generation_config, "eos_token_id", None)
-        ends |= set(configured if isinstance(configured, list) else [configured])
-        self.eos_token_ids: list[int] = sorted(ends - {None})
+        configured = configured if isinstance(configured, list) else [configured]
+        self.eos_token_ids: list[int] = sorted({*ends, *configured} - {None})
+        self.literal = LiteralText(self.processor, self.forbidden_token_ids)
+        self._reading = threading.RLock()  # a fast tokenizer keeps its settings in itself
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_reading"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _reading=threading.RLock())
 
     @property
     def tokenizer(self) -> Any:
@@ -127,37 +174,42 @@ class LoadedModel:
     def pad_token_id(self) -> int:
         return int(self.tokenizer.pad_token_id)
 
-    def chat(self, prompt: str, num_images: int) -> str:
-        """The prompt in the model's chat format, up to where the completion starts; images come before the text."""
-        if not getattr(self.processor, "chat_template", None):
-            return prompt
-        content: str | list[dict[str, str]] = prompt
-        if self.sees_images:
-            content = [{"type": "image"}] * num_images + [{"type": "text", "text": prompt}]
-        messages = [{"role": "user", "content": content}]
-        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return str(text)
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of prompt and completion that the model was made for; None where its configuration does not say."""
+        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return None if length is None else int(length)
 
-    def encode(self, prompts: Sequence[str], examples: Sequence[Example], device: torch.device) -> EncodedPrompts:
-        """Prompts and the images of their examples as tensors on `device`.
+    def chat(self, prompt: str | Chat, num_images: int) -> str:
+        """The prompt in the model's chat format, up to where the completion starts.
+
+        Pictures stand in the places of the text's ``<image>`` markers where it has as many, else before it.
+        """
+        chat = prompt if isinstance(prompt, Chat) else Chat(prompt)
+        return self._written(chat, self._messages(chat, num_images))
+
+    def encode(
+        self, prompts: Sequence[str | Chat], examples: Sequence[Example], device: torch.device
+    ) -> EncodedPrompts:
+        """Prompts and the images of their examples as tensors on `device`; may be called from several threads.
+
+        Special tokens in texts are read as the characters that they are; those of the chat template stay special.
+
+        Args:
+            prompts: what is asked of each example; a text alone is the user's turn.
 
         Raises:
-            ValueError: images for a model that cannot see.
+            CannotSee: images for a model that cannot see.
+            Exception: whatever tokenizer, template or image processor raise at what they cannot read.
         """
-        texts = [self.chat(prompt, len(example.images)) for prompt, example in zip(prompts, examples, strict=True)]
-        arguments: dict[str, Any] = {"text": texts, "padding": True, "padding_side": "left", "return_tensors": "pt"}
-        has_images = any(example.images for example in examples)
-        if has_images and not self.sees_images:
-            raise ValueError(
-                f"{self.description} cannot see, but example {examples[0].id!r} has images; drop the domain or take a"
+        if any(example.images for example in examples) and not self.sees_images:
+            named = next(example.id for example in examples if example.images)
+            raise CannotSee(
+                f"{self.description} cannot see, but example {named!r} has images; drop the domain or take a"
                 " vision-language model"
             )
-        if has_images:
-            # One list per prompt: in a flat one, several families could not tell whose pictures they are.
-            arguments["images"] = [list(example.images) for example in examples]
-        if getattr(self.processor, "chat_template", None):
-            arguments["add_special_tokens"] = False  # the chat template has written them
-        inputs = {name: value.to(device) for name, value in self.processor(**arguments).items()}
+        with self._reading:
+            inputs = {name: value.to(device) for name, value in self._read(prompts, examples).items()}
         sizes = iter(self._processed_sizes(inputs))
         processed_sizes: list[Size | None] = []
         for example in examples:
@@ -167,10 +219,57 @@ class LoadedModel:
         inputs.pop("mm_token_type_ids", None)  # only needed for the positions
         return EncodedPrompts(inputs, positions, following, processed_sizes)
 
+    def _read(self, prompts: Sequence[str | Chat], examples: Sequence[Example]) -> dict[str, Tensor]:
+        """What the processor makes of prompts and pictures."""
+        texts: list[str] = []
+        hidden: dict[str, str] = {}
+        for prompt, example in zip(prompts, examples, strict=True):
+            chat = prompt if isinstance(prompt, Chat) else Chat(prompt)
+            messages = self._messages(chat, len(example.images))
+            texts.append(self._written(chat, self.literal.hide(messages, hidden)))
+        arguments: dict[str, Any] = {"text": texts, "padding": True, "padding_side": "left", "return_tensors": "pt"}
+        if any(example.images for example in examples):
+            # One list per prompt: in a flat one, several families could not tell whose pictures they are.
+            arguments["images"] = [list(example.images) for example in examples]
+        if self._has_template:
+            arguments["add_special_tokens"] = False  # the chat template has written them
+        inputs = dict(self.literal.reader(hidden)(**arguments).items())
+        return self.literal.reveal(inputs, hidden, self.pad_token_id)
+
+    @property
+    def _has_template(self) -> bool:
+        return bool(getattr(self.processor, "chat_template", None))
+
+    def _messages(self, chat: Chat, num_images: int) -> list[Message]:
+        return chat.messages([{"type": "image"}] * num_images, in_parts=self.sees_images and self._has_template)
+
+    def _written(self, chat: Chat, messages: Sequence[Message]) -> str:
+        if not self._has_template:
+            return without_template(messages)
+        settings = {**chat.arguments, "tokenize": False, "add_generation_prompt": True}
+        return str(self.processor.apply_chat_template(list(messages), **settings))
+
     def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of completions to imitate, ended by the model's end token."""
-        encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
+        """Token ids of completions to imitate, ended by the model's end token; special tokens in them are text.
+
+        Raises:
+            ValueError: a special token that the tokenizer cannot read as text.
+        """
+        with self._reading:
+            plain = [text for text in texts if not self.literal.is_in(text)]
+            encoded = iter(self.tokenizer(plain, add_special_tokens=False)["input_ids"] if plain else [])
+            found = [self.literal.token_ids(text) if self.literal.is_in(text) else next(encoded) for text in texts]
+        return [[*ids, self.tokenizer.eos_token_id] for ids in found]
+
+    def without_start(self, text: str, tokens: int) -> str:
+        """A text without its first tokens, at least one of them."""
+        settings = {"add_special_tokens": False, "split_special_tokens": True}
+        with self._reading:
+            if not self.tokenizer.is_fast:  # does not say where its tokens stand: as if all were equally long
+                number = len(self.tokenizer(text, **settings)["input_ids"])
+                return text[max(1, -(-len(text) * tokens // max(1, number))) :]
+            ends = [end for _, end in self.tokenizer(text, **settings, return_offsets_mapping=True)["offset_mapping"]]
+        return text[max(1, ends[tokens - 1]) :] if 0 < tokens < len(ends) else ""
 
     def decode(self, token_ids: Sequence[Sequence[int]]) -> list[str]:
         """Texts of completions, without special tokens."""

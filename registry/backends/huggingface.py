@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry import model_backends
-from registry.backends.base import Backend, LoadedModel
+from registry.backends.base import Backend, LoadedModel, weights_in
 from registry.backends.pixels import limit_pixels
+from registry.shipped import shipped_root
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "models" / "configs"
+CONFIGS = shipped_root() / "experiments" / "models" / "configs"
 
 
 @model_backends.register("huggingface")
@@ -64,10 +65,30 @@ class HuggingFace(Backend):
         declared = getattr(self.configuration(), "dtype", None)
         return None if declared is None else str(declared).removeprefix("torch.")
 
+    def weights_files(self) -> list[Path]:
+        directory = Path(self.path).expanduser()
+        return weights_in(directory) if directory.is_dir() else []
+
     def check(self) -> None:
         looks_local = self.path.startswith((".", "/", "~")) or self.path.count("/") > 1
         if looks_local and not (Path(self.path).expanduser() / "config.json").is_file():
             raise ValueError(f"backends.huggingface.path: no model directory {self.path!r} (no config.json in it)")
+
+    def at_hand(self) -> bool | None:
+        from huggingface_hub import snapshot_download
+        from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
+
+        folder = Path(self.path).expanduser()
+        if not folder.is_dir():
+            try:
+                folder = Path(snapshot_download(self.path, revision=self.revision, local_files_only=True))
+            except (OSError, ValueError):  # nothing of it is in the cache
+                return False
+        for index in (SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_INDEX_NAME):
+            if (folder / index).is_file():  # of weights in several files
+                files = json.loads((folder / index).read_text())["weight_map"].values()
+                return all((folder / name).is_file() for name in files)
+        return any((folder / name).is_file() for name in (SAFE_WEIGHTS_NAME, WEIGHTS_NAME))
 
     def configuration(self) -> PretrainedConfig | None:
         """From the directory, or what the Hub has left in the local cache, or a file of `experiments/models/configs/`."""
@@ -81,6 +102,17 @@ class HuggingFace(Backend):
         except (OSError, ValueError):
             known = CONFIGS / f"{path.name}.json"
             return AutoConfig.for_model(**json.loads(known.read_text())) if known.is_file() else None
+
+    def tokenizer(self) -> Any:
+        """From the directory, or what the Hub has left in the local cache."""
+        from transformers import AutoTokenizer
+
+        path = Path(self.path).expanduser()
+        try:
+            where = str(path) if path.is_dir() else self.path
+            return AutoTokenizer.from_pretrained(where, revision=self.revision, local_files_only=True)
+        except Exception:  # not here, or one that only its own processor can open
+            return None
 
     def load(self) -> LoadedModel:
         import transformers
@@ -102,7 +134,7 @@ class HuggingFace(Backend):
             limit_pixels(processor.image_processor, self.max_pixels)
         if self.freeze_vision:
             _freeze_vision(model)
-        return LoadedModel(model, processor, self.path)
+        return LoadedModel(model, processor, self.path, max_pixels=self.max_pixels if sees else None)
 
 
 def _load_tokenizer(path: str, revision: str | None) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry import model_backends
-from registry.backends.base import Backend, LoadedModel
+from registry.backends.base import Backend, LoadedModel, weights_in
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -40,6 +40,9 @@ class SmolLM2(Backend):
         from transformers import AutoConfig
 
         return AutoConfig.from_pretrained(self._directory(), gguf_file=GGUF_FILE)
+
+    def weights_files(self) -> list[Path]:
+        return weights_in(Path(self._directory()))
 
     def _directory(self) -> str:
         self.check()

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry import model_backends
-from registry.backends.base import Backend, LoadedModel
+from registry.backends.base import Backend, LoadedModel, weights_in
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, Qwen2_5_VLForConditionalGeneration
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "tiny_qwen2_5_vl_weights"
 ROPE_THETA = (
@@ -55,6 +55,15 @@ class TinyQwen2_5_VL(Backend):
         return AutoConfig.from_pretrained(
             str(self._directory() or SHIPPED_WEIGHTS)
         )  # fresh weights: of the same shapes
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        from registry.backends.tiny_processor import character_tokenizer
+
+        return character_tokenizer()
+
+    def weights_files(self) -> list[Path]:
+        directory = self._directory()
+        return [] if directory is None else weights_in(directory)
 
     def load(self) -> LoadedModel:
         from registry.backends.tiny_processor import TinyProcessor

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from registry.example import Example, MalformedExample
+from registry.replay.malformed import Malformed
 
 
 class MissingData(ValueError):
@@ -26,19 +27,19 @@ class ReplaySource(ABC):
         seed: seeds the order, and whatever the source invents.
         length: number of distinct examples; None where the source invents them without end.
         position: the position that comes next.
-        malformed: what was skipped so far, by reason.
+        malformed: what this process has skipped so far; what no model could read is counted by who has tried.
     """
 
     seed: int
     position: int
-    malformed: Counter[str]
+    malformed: Malformed
 
     def __init__(self, seed: int = 0) -> None:
         if seed < 0:
             raise ValueError(f"{type(self).__name__}: seed must be >= 0, not {seed}")
         self.seed = seed
         self.position = 0
-        self.malformed = Counter()
+        self.malformed = Malformed()
 
     @property
     @abstractmethod
@@ -63,6 +64,18 @@ class ReplaySource(ABC):
             ValueError: the source itself cannot be used (no such file, no such column); the message names the near match.
         """
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether length and examples can be had at once: without a download, a copy or a look at every row."""
+        return True
+
+    def occurrence(self, position: int) -> int:
+        """How often the example at a position was given before it: once per epoch of a finite source.
+
+        Two groups of one example in a step, as of a source that is shorter than its share, get other random numbers.
+        """
+        return position // self.length if self.length else 0
+
     def check(self) -> None:
         """Finds what is wrong without loading everything.
 
@@ -81,9 +94,10 @@ class ReplaySource(ABC):
         for position in range(self.position, self.position + count):
             if position % num_processes == rank:
                 try:
-                    examples.append(self.example(position))
+                    example = _checked(self.example(position))
+                    examples.append(replace(example, occurrence=self.occurrence(position)))
                 except MalformedExample as error:
-                    self.malformed[str(error)] += 1
+                    self.malformed.add(error)
         self.position += count
         return examples
 
@@ -92,11 +106,21 @@ class ReplaySource(ABC):
             yield from self.take(1)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"position": self.position, "malformed": dict(self.malformed)}
+        return {"position": self.position, "malformed": self.malformed.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.position = state["position"]
-        self.malformed = Counter(state["malformed"])
+        self.malformed.load_state_dict(state["malformed"])
+
+
+def _checked(example: Example) -> Example:
+    """Raises MalformedExample where what should be text is none, as a source of one's own may have it."""
+    for name in ("question", "answer", "target"):
+        value = getattr(example, name)
+        if not isinstance(value, str) and not (name == "target" and value is None):
+            reason = f"{name} is of type {type(value).__name__}, not text"
+            raise MalformedExample(f"{example.where or f'example {example.id}'}: {reason}", reason)
+    return example
 
 
 def shuffled_row(position: int, length: int, seed: int) -> int:

@@ -71,6 +71,29 @@ def corners_or_numbers(value: Any) -> tuple[Box, bool]:
     raise MalformedExample(f"answer {str(value)[:80]!r} is not one box of four numbers")
 
 
+def each_box(value: Any) -> list[Any]:
+    """The boxes of a list, each in a form that `corners_or_numbers` reads; one box is a list of one.
+
+    >>> each_box('[{"bbox_2d": [1, 2, 3, 4]}, {"bbox_2d": [5, 6, 7, 8]}]')
+    [{'bbox_2d': [1, 2, 3, 4]}, {'bbox_2d': [5, 6, 7, 8]}]
+    >>> each_box({"bbox": [[1, 2, 3, 4], [5, 6, 7, 8]], "category": [0, 1]}), each_box("<box>(1,2),(3,4)</box>")
+    ([[1, 2, 3, 4], [5, 6, 7, 8]], ['(1,2),(3,4)'])
+    """
+    if isinstance(value, str):
+        for wrapping in WRAPPED[:2]:
+            if inside := wrapping.findall(value[:LONGEST]):
+                return list(inside)
+        value = _read(value)
+    if isinstance(value, Mapping):
+        held = next((value[name] for name in (*FOUR, "boxes", "bboxes") if name in value), None)
+        several = isinstance(held, list | tuple) and all(isinstance(box, list | tuple | Mapping) for box in held)
+        return list(held) if several and held is not None else [value]
+    pairs = isinstance(value, list | tuple) and all(isinstance(item, list | tuple) and len(item) == 2 for item in value)
+    if isinstance(value, list | tuple) and not pairs and all(isinstance(box, list | tuple | Mapping) for box in value):
+        return list(value)
+    return [value]
+
+
 def _read(text: str) -> Any:
     """What a text says: JSON or Python, or four bare numbers; None where it says nothing of the kind."""
     inner = text[:LONGEST]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from registry.example import BoxFrame, MalformedExample, Size
-from registry.replay.box_formats import corners_or_numbers
+from registry.replay.box_formats import corners_or_numbers, each_box
 
 BoxOrder = Literal["xyxy", "xywh"]
 """Two corners, or the top left corner with width and height."""
@@ -48,6 +48,18 @@ def box_text(value: Any, order: BoxOrder, frame: BoxFrame, file_size: Size | Non
             width, height = file_size
             raise MalformedExample(f"box {shown} sticks out of the picture, {width}x{height}: is its frame 'file'?")
     return shown
+
+
+def boxes_text(value: Any, order: BoxOrder, frame: BoxFrame, file_size: Size | None) -> str:
+    """Several boxes as text, ``[[x1, y1, x2, y2], ...]``; the rest as `box_text`.
+
+    >>> boxes_text({"bbox": [[10, 20, 20, 20], [0, 0, 5, 6]], "category": [0, 1]}, "xywh", "file", (64, 48))
+    '[[10, 20, 30, 40], [0, 0, 5, 6]]'
+    """
+    boxes = each_box(value)
+    if not boxes:
+        raise MalformedExample("answer is an empty list of boxes")
+    return f"[{', '.join(box_text(box, order, frame, file_size) for box in boxes)}]"
 
 
 def _inside(box: tuple[float, float, float, float], size: tuple[float, float]) -> bool:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from registry.core import near_matches
 from registry.example import MalformedExample
+from registry.replay.converters import CONVERTERS, Converter
 
 FIELDS = ("question", "answer", "image", "choices", "target", "id")
 """What a row may give. `image` is one picture or a list; everything else is described in `registry.example.Example`."""
@@ -29,60 +30,6 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Columns = Mapping[str, str | Sequence[str]]
 """Field -> column; a list of columns stands for the list of their values, without empty ones."""
-
-Fields = Mapping[str, Any]
-Converter = Callable[[Fields], Fields]
-
-
-class BuiltIn(NamedTuple):
-    """A converter that a gin file may call by name."""
-
-    function: Converter
-    reads: tuple[str, ...]  # fields that it cannot do without
-
-
-def plain(fields: Fields) -> Fields:
-    """The fields as they are."""
-    return fields
-
-
-def choice_index(fields: Fields) -> Fields:
-    """The answer is the number of the right choice, from 0, written as text: ``'2'`` for C. A number needs no help."""
-    answer = fields["answer"]
-    try:
-        index = float("nan") if isinstance(answer, bool) else float(answer)
-    except (TypeError, ValueError, OverflowError):
-        index = float("nan")
-    if not index.is_integer():  # 2.0 is an integer: a column with a null became one of floats
-        raise MalformedExample(f"answer {answer!r} is not the number of a choice")
-    return {**fields, "answer": int(index)}
-
-
-def conversations(fields: Fields) -> Fields:
-    """One question and one answer: ``[{'from': 'human', 'value': ...}, {'from': 'gpt', 'value': ...}]``.
-
-    Where the answer comes with its reasoning, in ``<answer>`` tags after it, the whole turn is the target.
-    """
-    turns = fields["conversations"]
-    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise MalformedExample("conversations is not a list of turns {from, value}")
-    speakers = [turn.get("from") for turn in turns]
-    if speakers != ["human", "gpt"]:
-        raise MalformedExample(
-            f"conversations has the turns {', '.join(map(str, speakers)) or '(none)'}, not human, gpt"
-        )
-    reply = turns[1].get("value")
-    new = {"question": turns[0].get("value"), "answer": reply}
-    if isinstance(reply, str) and "<answer>" in reply and not reply.lstrip().startswith("<answer>"):
-        new["target"] = reply
-    return {**fields, **new}
-
-
-CONVERTERS = {
-    "plain": BuiltIn(plain, ("question", "answer")),
-    "choice_index": BuiltIn(choice_index, ("question", "answer", "choices")),
-    "conversations": BuiltIn(conversations, ("conversations",)),
-}
 
 
 def wanted_columns(columns: Columns | None, convert: str | Converter) -> dict[str, str]:
@@ -140,7 +87,10 @@ def rename(values: Mapping[str, Any], columns: Columns | None) -> dict[str, Any]
     """The fields of a row; without `columns` every column is a field under its own name."""
     if columns is None:
         return dict(values)
-    return {field: _gather(values, names) for field, names in columns.items()}
+    fields = {field: _gather(values, names) for field, names in columns.items()}
+    if not isinstance(columns.get("question", ""), str):  # of several columns: a hint, then the question
+        fields["question"] = "\n".join(text(part, "question") for part in fields["question"]) or None
+    return fields
 
 
 def _gather(values: Mapping[str, Any], names: str | Sequence[str]) -> Any:

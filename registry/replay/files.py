@@ -18,6 +18,7 @@ from registry.replay.fields import did_you_mean
 from registry.replay.json_tables import json_table
 from registry.replay.rows import NamedTable
 from registry.replay.table import TableSource
+from registry.shipped import located
 
 
 @dataclass(kw_only=True, eq=False)
@@ -53,6 +54,8 @@ class FileSource(TableSource):
         files: dict[Path, None] = {}
         for pattern in [self.path] if isinstance(self.path, str) else self.path:
             pattern = os.path.expanduser(pattern)
+            if pattern.startswith("experiments/"):  # as the experiments that travel with the project write it
+                pattern = str(located(pattern))
             # A file may be called data[1].jsonl, so what exists is no pattern.
             found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
             matches = [Path(name) for name in found if os.path.isfile(name)]
@@ -97,6 +100,10 @@ class Parquet(FileSource):
     """
 
     name: ClassVar[str] = "parquet"
+
+    @property
+    def at_hand(self) -> bool:
+        return False
 
     def check_tables(self) -> None:
         """Reads the names of the columns alone: to open a file is to copy it."""

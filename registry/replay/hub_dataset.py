@@ -57,6 +57,10 @@ class HubDataset(TableSource):
         configs = [self.configs] if isinstance(self.configs, str) else self.configs
         return [f"{self.dataset} {config} {self.split}" for config in configs] or [f"{self.dataset} {self.split}"]
 
+    @property
+    def at_hand(self) -> bool:
+        return self._saved
+
     def check_tables(self) -> None:
         """Opens what is saved on disk. Never asks the Hub, nor builds what `load_dataset` would have to build first."""
         if self._saved:

@@ -45,6 +45,10 @@ class HubStream(RowSource):
     revision: str | None = None
     window: int = 1_000
 
+    @property
+    def at_hand(self) -> bool:
+        return False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_positive("window")

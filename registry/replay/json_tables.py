@@ -50,7 +50,7 @@ class JsonLines(NamedTable):
         try:
             values = json.loads(line.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            raise MalformedExample(f"{where}: not JSON: {error}") from error
+            raise MalformedExample(f"{where}: not JSON: {error}", "not JSON") from error
         return _json_row(values, self.name, index, where, self._file.parent)
 
     def _head(self) -> list[str]:
@@ -85,5 +85,7 @@ class JsonList(NamedTable):
 
 def _json_row(values: Any, table: str, index: int, where: str, folder: Path) -> Row:
     if not isinstance(values, dict):
-        raise MalformedExample(f"{where}: of type {type(values).__name__}, not an object with columns")
+        raise MalformedExample(
+            f"{where}: of type {type(values).__name__}, not an object with columns", "not an object with columns"
+        )
     return Row(table, str(index), where, values, folder)

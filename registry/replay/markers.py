@@ -17,7 +17,7 @@ MARKER = "<image>"
 """Stands for one picture in `Example.question`, which has as many as pictures, or none: all pictures come first."""
 
 LEADING = re.compile(r"^(\s*<image>)+\s*")
-NUMBERED = re.compile(r"<image[ _](\d+)>")
+NUMBERED = re.compile(r"<image[ _]?(\d+)>")
 
 P = TypeVar("P")
 

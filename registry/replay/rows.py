@@ -128,5 +128,8 @@ class Exploded(Table):
         row = self._table.row(number)
         values = row.values.get(self._column)
         if not isinstance(values, list):
-            raise MalformedExample(f"{row.where}: {self._column} is {type(values).__name__}, not a list to explode")
+            raise MalformedExample(
+                f"{row.where}: {self._column} is {type(values).__name__}, not a list to explode",
+                "not a list to explode",
+            )
         return replace(row, part=f"-{place}", values={**row.values, self._column: values[place]})

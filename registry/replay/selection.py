@@ -42,6 +42,10 @@ class Selection(Wrapper):
         """Whether the next example of the source is let through; asked once for each, in order."""
 
     @property
+    def at_hand(self) -> bool:
+        return False
+
+    @property
     def first_epoch(self) -> bool:
         """Whether the example that is looked at is of the first epoch of the source, or of one without end."""
         total = self.source.length
@@ -63,6 +67,11 @@ class Selection(Wrapper):
         if self._last is not None and self._last[0] == self._kept[position]:
             return self._last[1]
         return self.source.example(self._kept[position])
+
+    def occurrence(self, position: int) -> int:
+        while len(self._kept) <= position:
+            self._look()
+        return self.source.occurrence(self._kept[position])  # what the length would tell takes looking at all of it
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"kept": list(self._kept), "looked": self._looked}

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from registry.example import BoxFrame, Example, MalformedExample, Size
 from registry.replay.base import MissingData, ReplaySource, shuffled_row
-from registry.replay.boxes import BoxOrder, box_text
+from registry.replay.boxes import BoxOrder, box_text, boxes_text
+from registry.replay.converters import Converter
 from registry.replay.fields import (
     METADATA,
     Columns,
-    Converter,
     answer_text,
     check_columns,
     choices_of,
@@ -31,6 +31,7 @@ from registry.replay.fields import (
 )
 from registry.replay.markers import place
 from registry.replay.pictures import load_images
+from registry.replay.reference_fault import check_option
 from registry.replay.rows import Chained, Exploded, NamedTable, Row, Sampled, Table
 
 if TYPE_CHECKING:
@@ -53,11 +54,15 @@ class RowSource(ReplaySource):
 
     Args:
         columns: field -> column, for the fields question, answer, image, choices, target, id and ``metadata.anything``;
-            a list of columns stands for the list of their values. Left out: columns bear the names of the fields.
+            a list of columns stands for the list of their values (a question's are lines of it). Left out: columns bear the
+            names of the fields.
         convert: what is particular to the data set: 'plain', 'choice_index' (the answer is ``'2'`` for C),
-            'conversations' (LLaVA, VLM-R1; reads the field conversations), or a function fields -> fields.
+            'conversations' (LLaVA, VLM-R1; reads the field conversations), 'worked_solution' (the answer ends with
+            ``#### 42``, or has it in a box), 'verl' (reads the fields prompt and reward_model), or a function
+            fields -> fields.
         box_frame: the answer is a box, in this frame: 'file', 'processed', 'fraction' or 'thousandths'.
         box_order: 'xyxy', or 'xywh' for a corner with width and height.
+        several_boxes: the answer is a list of boxes (`@verifiers.boxes()`), not one.
         image_root: folder where relative image paths start; left out: the folder of the table.
         max_image_side: larger pictures are shrunk to this many pixels on the longer side. A box in the frame 'file' and
             `Example.file_size` keep to the picture as published.
@@ -74,6 +79,7 @@ class RowSource(ReplaySource):
     convert: str | Converter = "plain"
     box_frame: BoxFrame | None = None
     box_order: BoxOrder = "xyxy"
+    several_boxes: bool = False
     image_root: str | None = None
     max_image_side: int | None = None
     shuffle: bool = True
@@ -85,8 +91,10 @@ class RowSource(ReplaySource):
         self._check_choice("box_frame", get_args(BoxFrame), optional=True)
         self._check_choice("box_order", get_args(BoxOrder))
         self._check_positive("max_image_side")
-        if self.box_order != "xyxy" and self.box_frame is None:
-            raise ValueError(f"{self.title}: box_order is {self.box_order!r}, but without box_frame there are no boxes")
+        for parameter in ("box_order", "several_boxes"):
+            value = getattr(self, parameter)
+            if value not in ("xyxy", False) and self.box_frame is None:
+                raise ValueError(f"{self.title}: {parameter} is {value!r}, but without box_frame there are no boxes")
         if self.box_frame == "processed" and self.max_image_side is not None:
             raise ValueError(
                 f"{self.title}: max_image_side changes what is processed, where box_frame 'processed' belongs"
@@ -155,14 +163,15 @@ class RowSource(ReplaySource):
         }
         answer = fields.get("answer")
         if self.box_frame is None:
-            reference = answer_text(answer, choices)
+            reference = check_option(answer_text(answer, choices), choices)
             if answers := spellings(answer):
                 metadata.setdefault("answers", answers)
         elif "image" in fields and not images:
             raise MalformedExample("a box, but no picture that it could lie in")
         else:
             boxed = tagged(answer) if isinstance(answer, str) else answer
-            reference = box_text(boxed, self.box_order, self.box_frame, file_size)
+            write = boxes_text if self.several_boxes else box_text
+            reference = write(boxed, self.box_order, self.box_frame, file_size)
         return Example(
             id=f"{row.table}/{text(fields.get('id', row.key), 'id')}{row.part}",
             question=text(question, "question"),
@@ -173,6 +182,7 @@ class RowSource(ReplaySource):
             box_frame=self.box_frame,
             file_size=file_size,
             metadata=metadata,
+            where=row.where,
         )
 
     def _check_choice(self, parameter: str, allowed: Sequence[str], optional: bool = False) -> None:

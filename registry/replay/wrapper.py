@@ -28,6 +28,10 @@ class Wrapper(ReplaySource):
     def is_open(self) -> bool:
         return all(source.is_open for source in self.sources)
 
+    @property
+    def at_hand(self) -> bool:
+        return all(source.at_hand for source in self.sources)
+
     def check(self) -> None:
         for source in self.sources:
             source.check()

@@ -84,7 +84,7 @@ class ReweightingPolicy(ABC):
         if state:
             raise ValueError(f"{type(self).__name__} keeps no state, but was given {sorted(state)}")
 
-    def check_known(self, signals: Mapping[str, float]) -> None:
+    def check_known(self, signals: Iterable[str]) -> None:
         """Raises ValueError for a signal of an objective that the policy was not built with."""
         unknown = sorted(set(signals) - set(self.signal_kinds))
         if unknown:

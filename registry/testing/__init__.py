@@ -10,7 +10,9 @@ In the test of a plugin:
         check_reweighting_policy(lambda objectives: MyPolicy(objectives, parameter=3))
 """
 
+from registry.testing.backend import check_backend
 from registry.testing.replay import check_replay_source
 from registry.testing.reweighting import assert_weights_valid, check_reweighting_policy
+from registry.testing.verifiers import check_verifier
 
-__all__ = ["assert_weights_valid", "check_replay_source", "check_reweighting_policy"]
+__all__ = ["assert_weights_valid", "check_backend", "check_replay_source", "check_reweighting_policy", "check_verifier"]

@@ -112,4 +112,4 @@ def _name(outcome: Example | str) -> str:
 
 
 def _by_id(examples: list[Example]) -> list[Example]:
-    return sorted(examples, key=lambda example: example.id)
+    return sorted(examples, key=lambda example: (example.id, example.occurrence))

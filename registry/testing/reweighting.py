@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from registry.reweighting.base import ReweightingPolicy, SignalKind
+from registry.testing.report import Check, run_checks
 
 BuildReweighting = Callable[[Mapping[str, SignalKind]], ReweightingPolicy]
 """Builds a reweighting policy for a mapping objective -> signal kind; the class itself will often do."""
@@ -34,22 +35,19 @@ def check_reweighting_policy(
     steps: int = STEPS,
     seed: int = 0,
 ) -> None:
-    """Runs every property of this module that a reweighting policy owes.
+    """Runs every property of this module that a reweighting policy owes, in the manner of scikit-learn's check_estimator.
 
     Args:
         build: makes a new policy for a mapping objective -> signal kind.
         objectives: what to build it with; yours, if the policy asks for certain names.
         steps: number of updates per property; more than the history that the policy keeps.
         seed: of the random signals, and of the step at which a run is interrupted.
+
+    Raises:
+        AssertionError: what is broken, all of it: each promise with what was found and what to do.
     """
-    assert_ordinary_signals(build, objectives, steps, seed)
-    assert_absent_objective(build, objectives, steps, seed)
-    assert_non_finite_signals(build, objectives, steps, seed)
-    assert_extreme_signals(build, objectives, steps, seed)
-    assert_processes_agree(build, objectives, steps, seed)
-    assert_reading_changes_nothing(build, objectives, steps, seed)
-    assert_state_round_trip(build, objectives, steps, seed)
-    assert_unknown_objective_rejected(build, objectives, steps, seed)
+    name = type(build(objectives)).__name__
+    run_checks(name, "reweighting policy", CHECKS, build, objectives, steps, seed)
 
 
 def random_signals(objectives: Mapping[str, SignalKind], steps: int, seed: int, presence: float = 1.0) -> list[Signals]:
@@ -242,3 +240,44 @@ def _course(policy: ReweightingPolicy, signals: Sequence[Mapping[str, float]]) -
             _update(policy, dict(step))
         course.append((dict(policy.weights), policy.diagnostics, policy.kl_coefficient))
     return course
+
+
+CHECKS: tuple[Check, ...] = (
+    (
+        assert_ordinary_signals,
+        "give a finite weight >= 0 for every objective, before the first update too; divide by their mean, or set"
+        " `mean_one = False` in the class (registry.reweighting.numerics.mean_one)",
+    ),
+    (
+        assert_absent_objective,
+        "an objective whose domain was not drawn is missing from `signals`: keep what you know of it, and its weight",
+    ),
+    (
+        assert_non_finite_signals,
+        "skip a signal that is not math.isfinite(value), as if its objective were absent: a run outlives a NaN in one loss",
+    ),
+    (
+        assert_extreme_signals,
+        "bound what you divide by and what you raise to a power: losses can be 0, negative or huge"
+        " (registry.reweighting.numerics: clamp, ratio, softmax)",
+    ),
+    (
+        assert_processes_agree,
+        "every process computes λ by itself: go by the order of self.objectives, not of `signals`, and draw random numbers from"
+        " a random.Random(seed) of your own",
+    ),
+    (
+        assert_reading_changes_nothing,
+        "`weights` and `diagnostics` must only read, and give a new dict each time; copy from `signals` what you keep",
+    ),
+    (
+        assert_state_round_trip,
+        "give everything that `update` changes in state_dict, as copies, and take it, copied, in load_state_dict: a resumed run"
+        " is to go on as if it had never stopped",
+    ),
+    (
+        assert_unknown_objective_rejected,
+        "begin `update` with self.check_known(signals): a misspelt objective would otherwise have no weight",
+    ),
+)
+"""What a reweighting policy promises, and what to do where it does not hold."""

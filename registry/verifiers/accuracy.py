@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from registry import verifiers
 from registry.example import Example
+from registry.verifiers.agreement import agree, quick_agreement
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import UNDECIDED, Undecided, Verifier
-from registry.verifiers.matching import (
-    leading_letter,
-    option_index,
-    read_answer_number,
-    read_reference_number,
-    same_number,
-    same_text,
-    tidy,
-)
-from registry.verifiers.symbolic import is_expression, same_expression
+from registry.verifiers.matching import is_lone_letter, leading_letter, option_index, option_of_reference, same_text
+from registry.verifiers.reference_reading import accepted_answers, reference_core
+from registry.verifiers.spelling import core
 
 SPARE_CHARS = 1000  # that an answer may have more than its reference
 
@@ -30,10 +25,14 @@ class Accuracy(Verifier):
 
     1. an option, where the example has `choices`: by its letter ("B", "(b)", "B.", "B) dog") or its text;
     2. the same text, but for case, white space and outer LaTeX marks;
-    3. a number or fraction: one number of the same value, units and words beside it ignored;
+    3. a plain number, fraction or percentage, exactly; a unit may be missing, not be another;
     4. a lone letter: an option whose text is unknown;
-    5. mathematics: equal by math-verify;
+    5. mathematics: lists, sets, points and equations part by part, each part by math-verify;
     6. other text: wrong, since it is not the same.
+
+    Of a sentence, what stands behind "the answer is" or in the box counts, in the reference too; several answers are
+    none. docs/rewards.md has examples of what is accepted and what is refused. Where the metadata have `answers`, any of them
+    is right.
 
     Source: RECAP (arXiv 2510.21978v2), accuracy reward. Differs: the published code searches the whole completion, so
     a model can be right by listing numbers, and lets math-verify work out sums, so that answering "47 + 38" with
@@ -59,38 +58,60 @@ class Accuracy(Verifier):
         decided = self.shortcut(completion, example)
         if decided is not UNDECIDED:
             return decided
-        answer = tidy(answer_of(completion, example) or "")
+        answer = answer_of(completion, example) or ""
         right = _option(example)
         if right is None:
-            return float(same_expression(answer, tidy(example.answer)))
-        options = {i: choice for i, choice in enumerate(example.choices) if is_expression(choice)}
-        return float([i for i, choice in options.items() if same_expression(answer, tidy(choice))] == [right])
+            return float(any(_agrees(answer, reference) for reference in accepted_answers(example)))
+        return float([i for i, choice in enumerate(example.choices) if _agrees(answer, choice)] == [right])
 
     def shortcut(self, completion: str, example: Example) -> float | Undecided:
         if not example.answer.strip():
             raise ValueError(f"example {example.id!r} has no reference answer")
         answer = answer_of(completion, example)
-        if answer is None or len(answer) > len(example.answer) + SPARE_CHARS:
+        if answer is None:
             return 0.0
         right = _option(example)
-        if right is None:
-            return _compare(answer, example.answer)
-        chosen = option_index(answer, example.choices)
-        return _compare(answer, example.choices[right]) if chosen is None else float(chosen == right)
+        references: Sequence[str] = accepted_answers(example) if right is None else example.choices
+        if len(answer) > max(map(len, references)) + SPARE_CHARS:
+            return 0.0
+        if right is not None:
+            spoken = core(answer)
+            chosen = option_index(answer, example.choices)
+            if chosen is None and spoken is not None:
+                chosen = option_index(spoken, example.choices)
+            if chosen is not None:
+                return float(chosen == right)
+        decisions = [_compare(answer, reference) for reference in references]
+        if right is not None and UNDECIDED not in decisions:  # what fits several options chooses none
+            return float([i for i, decision in enumerate(decisions) if decision] == [right])
+        return _any_of(decisions) if right is None else UNDECIDED
 
 
 def _option(example: Example) -> int | None:
     """The right option, where the reference names one."""
-    return option_index(example.answer, example.choices) if example.choices else None
+    return option_of_reference(example.answer, example.choices) if example.choices else None
+
+
+def _any_of(decisions: list[float | Undecided]) -> float | Undecided:
+    if 1.0 in decisions:
+        return 1.0
+    return UNDECIDED if UNDECIDED in decisions else 0.0
 
 
 def _compare(answer: str, reference: str) -> float | Undecided:
     if same_text(answer, reference):
         return 1.0
-    expected = read_reference_number(reference)
-    if expected is not None:
-        number = read_answer_number(answer)
-        return float(number is not None and same_number(number, expected))
-    if leading_letter(reference) == reference.strip():
-        return float(leading_letter(answer) == reference.strip())
-    return UNDECIDED if is_expression(reference) else 0.0
+    expected = reference_core(reference)
+    if is_lone_letter(expected):
+        spoken = core(answer)
+        return float(leading_letter(expected) in (leading_letter(answer), spoken and leading_letter(spoken)))
+    spoken = core(answer)
+    if spoken is None:
+        return 0.0
+    quick = quick_agreement(spoken, expected)
+    return UNDECIDED if quick is None else float(quick)
+
+
+def _agrees(answer: str, reference: str) -> bool:
+    spoken = core(answer)
+    return spoken is not None and agree(spoken, reference_core(reference))

@@ -8,7 +8,7 @@ from registry import verifiers
 from registry.example import Example
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import Verifier
-from registry.verifiers.references import references_of
+from registry.verifiers.listed_answers import listed_answers
 
 MAX_CHARS = 2000
 
@@ -41,7 +41,7 @@ class ANLS(Verifier):
         self.threshold = threshold
 
     def __call__(self, completion: str, example: Example) -> float:
-        references = [_plain(reference) for reference in references_of(example)]
+        references = [_plain(reference) for reference in listed_answers(example)]
         answer = answer_of(completion, example)
         if answer is None or len(answer) > MAX_CHARS or not answer.strip():
             return 0.0

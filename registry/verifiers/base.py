@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from registry.example import Example
 
@@ -35,9 +37,11 @@ class Verifier(ABC):
     Attributes:
         quick: whatever the completion, the answer is there within milliseconds: linear in its length, or on a bounded part
             of it. Such a verifier is called in the training process, where one that hangs would hold the run for ever.
+        needs: modules of optional packages, each with the extra that installs it.
     """
 
     quick: bool = False
+    needs: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def __call__(self, completion: str, example: Example) -> float | None:
@@ -47,6 +51,15 @@ class Verifier(ABC):
             completion: the decoded completion, without special tokens.
             example: comes without its images, unless the verifier is quick.
         """
+
+    def prepare(self) -> None:
+        """Loads what judging takes a while to load, in the process that is going to judge, before its time is taken."""
+
+    def check(self) -> None:
+        """Raises ValueError for what can be found wrong without judging: a package that is missing."""
+        for module, extra in self.needs.items():
+            if importlib.util.find_spec(module) is None:
+                raise ValueError(f'the package {module} is missing: pip install "recap-rlvr[{extra}]"')
 
     def shortcut(self, completion: str, example: Example) -> float | Undecided | None:
         """Decides the cheap and safe cases in the calling process; must agree with `__call__` where it decides."""

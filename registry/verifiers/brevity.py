@@ -21,7 +21,7 @@ class Brevity(Verifier):
 
     >>> judge = Brevity(at_most=3, margin=4)
     >>> example = Example(id="1", question="2 + 2?", answer="4")
-    >>> judge("<answer>4</answer>", example), judge("Let me see. <answer>4</answer>", example), judge("", example)
+    >>> judge("<answer>4</answer>", example), judge("I see. <answer>4</answer>", example), judge("", example)
     (1.0, 0.5, 0.0)
 
     Args:

@@ -26,6 +26,16 @@ class Composed(Verifier):
         self.parts = tuple(map(sendable, parts))
         self.quick = all(map(is_quick, self.parts))
 
+    def prepare(self) -> None:
+        for part in self.parts:
+            if isinstance(part, Verifier):
+                part.prepare()
+
+    def check(self) -> None:
+        for part in self.parts:
+            if isinstance(part, Verifier):
+                part.check()
+
     def here(self, part: Part, completion: str, example: Example) -> float | Undecided | None:
         """The reward of a part, where it takes no worker."""
         reward = settle(part, completion, example)

@@ -6,7 +6,7 @@ from registry import verifiers
 from registry.example import Example
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import Verifier
-from registry.verifiers.references import references_of
+from registry.verifiers.listed_answers import listed_answers
 from registry.verifiers.squad_text import squad_words
 
 MAX_CHARS = 10_000
@@ -30,7 +30,7 @@ class ExactMatch(Verifier):
     quick = True
 
     def __call__(self, completion: str, example: Example) -> float:
-        references = [squad_words(reference) for reference in references_of(example)]
+        references = [squad_words(reference) for reference in listed_answers(example)]
         answer = answer_of(completion, example) or ""
         words = squad_words(answer) if len(answer) <= MAX_CHARS else []
         return float(bool(words) and words in references)

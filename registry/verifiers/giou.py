@@ -12,8 +12,8 @@ from registry.verifiers.overlap import generalized_iou
 class GIoU(BoxVerifier):
     """Generalised IoU of the answered box and the reference, mapped from [-1, 1] to [0, 1]; 0 where no box can be read.
 
-    (1 + GIoU) / 2: 1 for the same box, 1/2 for two that touch in a corner of the box around them, towards 0 the farther they
-    are apart. A box beside the thing thus earns a little, and more the nearer it lies, where `iou` is flat.
+    (1 + GIoU) / 2: 1 for the same box, 1/2 for two of a size side by side, towards 0 the farther they are apart. A box beside
+    the thing thus earns a little, and more the nearer it lies, where `iou` is flat.
 
     Source: Generalized Intersection over Union (arXiv 1902.09630). Boxes are read as by `iou`.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from registry import verifiers
 from registry.example import Example
@@ -37,6 +37,8 @@ class JsonSchema(Verifier):
         ValueError: no such file, something that is no schema, or the package jsonschema is missing; at a call, an example
             whose schema is none.
     """
+
+    needs: ClassVar[Mapping[str, str]] = {"jsonschema": "verifiers"}
 
     def __init__(self, schema: Mapping[str, Any] | str | None = None) -> None:
         self.schema = None if schema is None else _loaded(schema, "verifiers.json_schema.schema")

@@ -5,9 +5,12 @@ from __future__ import annotations
 MAX_CHARS = 4000
 """Of a text: the language of its start is that of the whole."""
 
+_WRITTEN_AS = {"yue": "zh", "wuu": "zh", "nn": "no"}
+"""Kinds of Chinese and Norwegian that short texts are taken for."""
+
 
 def language_of(text: str) -> str | None:
-    """The ISO 639-1 code of the likeliest of 97 languages; None where the text has no letters.
+    """The ISO 639 code of the likeliest language, of two letters where there is one; None where the text has no letters.
 
     Raises: ValueError: the package py3langid is missing.
     """
@@ -20,4 +23,5 @@ def language_of(text: str) -> str | None:
     start = text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no bytes
     if not any(map(str.isalpha, start)):
         return None
-    return str(py3langid.classify(start)[0])
+    code = str(py3langid.classify(start)[0])
+    return _WRITTEN_AS.get(code, code)

@@ -1,4 +1,4 @@
-"""Cheap comparisons of a short answer with its reference: as text, as a number, as one of several options.
+"""Comparisons of a short answer with its reference that cannot be wrong: as text, as an option, as a plain number.
 
 Nothing here evaluates an expression, so nothing here can hang.
 """
@@ -6,121 +6,136 @@ Nothing here evaluates an expression, so nothing here can hang.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
-_SPELLINGS = str.maketrans(
-    {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width letters, digits and signs
-    | dict(zip("‐‑‒–—−‘’“”。", "------''\"\".", strict=True))
-    | {digit: f"^{i}" for i, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
-)
-_WRAPPERS = (
-    re.compile(r"\$+([^$]*)\$+"),
-    re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL),
-    re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\s*\{(.*)\}", re.DOTALL),
-)
-_MOST_WRAPPERS = 4  # as in **$\boxed{\text{B}}$**
+from registry.verifiers.numerals import Number, read_number, same_number
+from registry.verifiers.spelling import clean, text_key, tidy
+from registry.verifiers.units import SCALES, read_unit
 
-_LITERAL = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3}){1,9}(?!\d)|\d{1,30})(?:\.\d{0,30})?|[+-]?\.\d{1,30}")
-_FRACTION = re.compile(r"([+-]?)(?:(\d{1,30})\s*/\s*(\d{1,30})|\\[dt]?frac(?:\{(\d{1,30})\}\{(\d{1,30})\}|(\d)(\d)))")
-_ORNAMENTS = re.compile(
-    r"\\(?:boxed|text|mathrm|left|right)(?![A-Za-z])|\^?\\circ|\\degree|\\[,;!\s]|\\(?=[%$])|[°${}]"
+_LETTER = re.compile(r"(?:(?:option|choice) )?[(\[]?([A-Za-z])[)\].:]{0,2}", re.IGNORECASE)
+_LETTER_AND_TEXT = re.compile(
+    r"(?:(?:option|choice) )?[(\[]?([A-Za-z])[)\].:]{1,2}\s*(\S.*)", re.DOTALL | re.IGNORECASE
 )
-_OPERATORS = re.compile(r"[\\^*/+×÷·√!<>≤≥()\[\]|_-]")
-
-_LETTER = re.compile(r"\(?([A-Za-z])[).:]{0,2}")
-_LETTER_AND_TEXT = re.compile(r"\(?([A-Za-z])[).:]{1,2}\s*(\S.*)", re.DOTALL)
+_MINUS = re.compile(r"(?:negative|minus) ", re.IGNORECASE)
+_CURRENCY = re.compile(r"([+-]?) ?([$€£¥₹])(?=[ \d.])")
+_SCALE = re.compile(rf" ({'|'.join(SCALES)})(?![A-Za-z])")
+_RELATION = re.compile(r"[<>∈∉,;]|\\(?:le|ge|ne|in|notin|pm|mp|cup|ldots)(?![A-Za-z])")
+_CHAIN = re.compile(r"=|\\approx")
+_INDEX = r"(?:'|’|_\w|_\{[^{}]{1,20}\})*"
+_VARIABLE = rf"(?:[A-Za-z]|\\(?!pi)[a-z]{{2,7}}){_INDEX}"
+_ARGUMENTS = r"(?: ?\([^()=<>]{1,30}\))?"
+_POINTS = r"(?:\\(?:angle|triangle|overline|overrightarrow|widehat) ?\{?|∠ ?|△ ?|\|)?[A-Z]{1,5}\}?\|?"
+_WORDS = r"(?:[A-Za-z]{4,15}|(?:the|its|sum|max|min|gcd|lcm|ans))(?: [A-Za-z]{1,15}){0,5}"
+_NAME = re.compile(
+    rf"(?:{_VARIABLE}|{_WORDS}){_ARGUMENTS}|{_POINTS}{_INDEX}|\\?(?:max|min|gcd|lcm) ?\([^()=]{{1,30}}\)"
+)
+_NAMES = re.compile(rf"\( ?{_VARIABLE}(?: ?, ?{_VARIABLE}){{1,9}} ?\)")
+_FUNCTION = re.compile(r"\\?(?:frac|sqrt|sin|cos|tan|cot|log|ln|exp|sum|int|lim)(?![a-z])")
+_SUM = re.compile(r"[\d .()+\-*/×·÷^{}]{1,200}|(?:[\d .()+\-*/×·÷^{}]|\\(?:times|cdot|div|frac)){1,100}")
 
 
 @dataclass(frozen=True)
-class Number:
-    """A number as written.
+class Quantity:
+    """A plain number and its unit, '' where it has none."""
 
-    Attributes:
-        value: without its percent sign.
-        percent: it had one.
-        fraction: it was written as a quotient.
-    """
-
-    value: Fraction
-    percent: bool = False
-    fraction: bool = False
-
-
-def tidy(text: str) -> str:
-    r"""The text without marks that carry no meaning: outer LaTeX and bold marks, a last full stop, spare white space.
-
-    >>> tidy(" **$\\boxed{42}$**. ")
-    '42'
-    """
-    text = " ".join(unicodedata.normalize("NFC", text).translate(_SPELLINGS).split())
-    for _ in range(_MOST_WRAPPERS):
-        inner = text.rstrip(".").strip(" *`'\"") or text
-        for wrapper in _WRAPPERS:
-            if match := wrapper.fullmatch(inner):
-                inner = next(group for group in match.groups() if group is not None).strip()
-        if inner == text or not inner:
-            break
-        text = inner
-    return text
+    number: Number
+    unit: str
 
 
 def same_text(a: str, b: str) -> bool:
-    """Whether two texts agree but for case, white space and the marks that `tidy` removes.
+    """Whether two texts agree but for case, white space and marks that carry no meaning.
 
-    >>> same_text("New York.", "new  york")
-    True
+    >>> same_text("New York.", "new  york"), same_text("2a", "2A"), same_text("12, 345", "12,345")
+    (True, False, False)
     """
-    key = _key(a)
-    return bool(key) and key == _key(b)
+    key = text_key(a)
+    return bool(key) and key == text_key(b)
 
 
-def same_number(answer: Number, reference: Number) -> bool:
-    """Whether an answer gives the reference's value.
+def read_quantity(text: str) -> Quantity | None:
+    r"""The plain number that a `clean` text is, with its unit; None where it is anything else.
 
-    50 and 0.5 both agree with 50 %. A quotient agrees with a whole number only where the reference is one, too: copying
-    "84 / 2" out of the question is no answer to it.
+    >>> [read_quantity(text).number.value for text in ("1,250.5", "(-5)", "negative 5", "2 dozen", "$5")]
+    [Fraction(2501, 2), Fraction(-5, 1), Fraction(-5, 1), Fraction(24, 1), Fraction(5, 1)]
+    >>> [read_quantity(text) for text in ("5x", "47 + 38", "less than 5", "5 or 6", "5 dozens")]
+    [None, None, None, None, None]
     """
-    if answer.fraction and not reference.fraction and reference.value.denominator == 1:
+    negative = False
+    for _ in range(4):
+        if text[:1] + text[-1:] in ("()", "{}") and not (text[0] == "(" and "," in text):  # a point is no number
+            text = text[1:-1].strip()
+        elif match := _MINUS.match(text) or re.match(r"- ?(?=[({])", text):
+            if negative:
+                return None
+            negative, text = True, text[match.end() :].strip()
+    currency = ""
+    if match := _CURRENCY.match(text):
+        currency, text = read_unit(match[2]) or "", match[1] + text[match.end() :]
+    found = read_number(text)
+    if found is None:
+        return None
+    number, rest = found
+    if match := _SCALE.match(rest):
+        number = Number(number.value * SCALES[match[1]], number.percent, number.quotient)
+        rest = rest[match.end() :]
+    unit = read_unit(rest)
+    if unit is None or (unit and currency and unit != currency):
+        return None
+    value = -number.value if negative else number.value
+    return Quantity(Number(value, number.percent, number.quotient, number.decimals), unit or currency)
+
+
+def same_quantity(answer: Quantity, reference: Quantity) -> bool:
+    """Whether the numbers agree and no unit contradicts the other; one without a unit fits any.
+
+    >>> same_quantity(read_quantity("3"), read_quantity("3 cm")), same_quantity(read_quantity("3 m"), read_quantity("3 cm"))
+    (True, False)
+    """
+    if (answer.number.percent and reference.unit) or (reference.number.percent and answer.unit):
         return False
-    if answer.percent == reference.percent:
-        return answer.value == reference.value
-    percent, plain = (answer, reference) if answer.percent else (reference, answer)
-    return plain.value in (percent.value, percent.value / 100)
+    return same_unit(answer.unit, reference.unit) and same_number(answer.number, reference.number)
 
 
-def read_reference_number(text: str) -> Number | None:
-    r"""The number that a reference is; None where it is anything else.
+def same_unit(a: str, b: str) -> bool:
+    return not a or not b or a == b
 
-    >>> read_reference_number("1,250.5").value
-    Fraction(2501, 2)
-    >>> read_reference_number("3 cm") is None
-    True
+
+def value_of_chain(text: str) -> Quantity | None:
+    r"""The plain number at the end of "x = 5", "47 + 38 = 85" or "x = 1/3 \approx 0.33"; None where that is no answer.
+
+    What stands before must be a name or a sum of numbers: "2x = 5" and "x^2 + y^2 = 25" say nothing of 5 or 25.
+
+    >>> [value_of_chain(text) is not None for text in ("x = 5", "47 + 38 = 85", "2x = 5", "x > 5", "a = 3, b = 5")]
+    [True, True, False, False, False]
     """
-    return _read_number(text, words=False)
+    if _RELATION.search(text):
+        return None
+    exact = text.partition(r"\approx")[0] if "=" in text else text
+    parts = [part.strip() for part in _CHAIN.split(exact)]
+    if len(parts) < 2 or not (is_name(parts[0]) or _SUM.fullmatch(parts[0])):
+        return None
+    if not all(_SUM.fullmatch(part) for part in parts[1:-1]):
+        return None
+    return read_quantity(parts[-1])
 
 
-def read_answer_number(text: str) -> Number | None:
-    r"""The one number that an answer holds, words and units beside it aside; None where there is none or a choice.
+def is_name(text: str) -> bool:
+    r"""Whether a text names a quantity: "x", "AB", "f(3)", "|AB|", "(p, q)", "\angle ABC", "the area".
 
-    What stands before the last `=` is working and does not count. Sums, products, powers and roots are not numbers:
-    they are left to be worked out.
-
-    >>> read_answer_number("x = \\boxed{42} cm").value
-    Fraction(42, 1)
-    >>> read_answer_number("47 + 38") is None and read_answer_number("41 or 42") is None
-    True
+    >>> [is_name(text) for text in ("x", "f(3)", "x_1", "AB", "2x", "x + y", "xy", "|x|")]
+    [True, True, True, True, False, False, False, False]
     """
-    return _read_number(text, words=True)
+    text = text.strip()
+    named = _NAMES.fullmatch(text) or _NAME.fullmatch(text)
+    return named is not None and not _FUNCTION.match(text)
 
 
 def option_index(text: str, choices: Sequence[str]) -> int | None:
     """The option meant by its text, its letter, or both; None where it is none of them, or letter and text disagree.
 
-    >>> [option_index(text, ("cat", "dog")) for text in ("Dog", "b", "(B)", "B. dog", "B) cat", "C")]
-    [1, 1, 1, 1, None, None]
+    >>> [option_index(text, ("cat", "dog")) for text in ("Dog", "b", "(B)", "B. dog", "B) cat", "option B", "C")]
+    [1, 1, 1, 1, None, 1, None]
     """
     text = tidy(text)
     by_text = _index_of(text, choices)
@@ -132,7 +147,27 @@ def option_index(text: str, choices: Sequence[str]) -> int | None:
         index, rest = _letter_index(match[1]), _index_of(match[2], choices)
     else:
         return None
-    return index if index < len(choices) and rest in (None, index) else None
+    if index >= len(choices) or rest not in (None, index):
+        return None
+    others = [choice for i, choice in enumerate(choices) if i != index]
+    named = match.re is _LETTER_AND_TEXT and rest is None and any(_names(match[2], choice) for choice in others)
+    return None if named else index
+
+
+def option_of_reference(reference: str, choices: Sequence[str]) -> int | None:
+    """The right option, as a reference names it: as `option_index`, or as "1.0", a number counted from 0.
+
+    >>> option_of_reference("1.0", ("cat", "dog")), option_of_reference("E", ("cat", "dog"))
+    (1, None)
+    """
+    found = option_index(reference, choices)
+    if found is None and re.fullmatch(r"\d{1,2}(?:\.0+)?", reference.strip()):
+        index = int(float(reference))
+        return index if index < len(choices) else None
+    if found is None and (letter := leading_letter(reference)) and _letter_index(letter) < len(choices):
+        match = _LETTER_AND_TEXT.fullmatch(tidy(reference))
+        return _letter_index(letter) if match is None else None
+    return found
 
 
 def leading_letter(text: str) -> str | None:
@@ -146,32 +181,25 @@ def leading_letter(text: str) -> str | None:
     return match[1].upper() if match else None
 
 
-def _key(text: str) -> str:
-    return "".join(tidy(text).casefold().split())
+def is_lone_letter(text: str) -> bool:
+    """Whether a reference is the letter of an option and nothing else: "B", "(b)", "B."."""
+    return _LETTER.fullmatch(tidy(text)) is not None
+
+
+def _names(text: str, choice: str) -> bool:
+    """Whether a text speaks of an option."""
+    return re.search(rf"(?<!\w){re.escape(tidy(choice))}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def _index_of(text: str, choices: Sequence[str]) -> int | None:
-    return next((i for i, choice in enumerate(choices) if same_text(text, choice)), None)
+    same = [i for i, choice in enumerate(choices) if same_text(text, choice)]
+    if not same and (quantity := read_quantity(clean(text))):
+        read = [read_quantity(clean(choice)) for choice in choices]
+        same = [i for i, choice in enumerate(read) if choice is not None and same_quantity(quantity, choice)]
+        if len(same) > 1:
+            return None
+    return same[0] if same else None
 
 
 def _letter_index(letter: str) -> int:
     return ord(letter.upper()) - ord("A")
-
-
-def _read_number(text: str, words: bool) -> Number | None:
-    text = tidy(text).rpartition("=")[2].strip()
-    if match := _FRACTION.fullmatch(tidy(text)):
-        top, bottom = (int(digits) for digits in match.groups()[1:] if digits)
-        return Number(Fraction(-top if match[1] == "-" else top, bottom), fraction=True) if bottom else None
-    text = _ORNAMENTS.sub(" ", text)
-    literals = list(_LITERAL.finditer(text))
-    if len(literals) != 1:
-        return None
-    literal = literals[0]
-    beside = text[: literal.start()] + " " + text[literal.end() :]
-    if _OPERATORS.search(beside) or re.search(r"\d", beside):
-        return None
-    unspoken = beside.translate(str.maketrans("", "", "%€£¥ .,;:"))
-    if unspoken and not words:
-        return None
-    return Number(Fraction(literal[0].replace(",", "").rstrip(".")), percent="%" in beside)

@@ -6,7 +6,7 @@ import ast
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from registry import verifiers
 from registry.example import Example
@@ -45,11 +45,18 @@ class ReasoningGymScore(Verifier):
     1.0
 
     Raises:
-        ValueError: at a call, the package reasoning-gym is missing.
+        ValueError: by `check`, or at a call: the package reasoning-gym is missing.
     """
+
+    needs: ClassVar[Mapping[str, str]] = {"reasoning_gym": "reasoning-gym"}
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[str, str], Any] = {}
+
+    def prepare(self) -> None:
+        from registry.replay.reasoning_gym import make_task
+
+        make_task("leg_counting", {})  # imports the package
 
     def __call__(self, completion: str, example: Example) -> float | None:
         decided = self.shortcut(completion, example)

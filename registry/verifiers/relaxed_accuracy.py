@@ -9,7 +9,7 @@ from registry import verifiers
 from registry.example import Example
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import Verifier
-from registry.verifiers.references import references_of
+from registry.verifiers.listed_answers import listed_answers
 
 MAX_CHARS = 1000
 _YEAR = re.compile(r"1\d{3}|20\d{2}")
@@ -47,7 +47,7 @@ class RelaxedAccuracy(Verifier):
         self.exact_years = exact_years
 
     def __call__(self, completion: str, example: Example) -> float:
-        references = references_of(example)
+        references = listed_answers(example)
         answer = (answer_of(completion, example) or "").strip()
         if not answer or len(answer) > MAX_CHARS:
             return 0.0

@@ -1,17 +1,48 @@
-"""Whether two expressions are equal, by math-verify; may run without end and must be killed from outside."""
+"""Whether two expressions are equal, by math-verify; may run without end and must be killed from outside.
+
+math-verify 0.9 knows equations, sets, intervals, inequalities and matrices. It is fed one formula at a time, in delimiters and
+in one spelling, and what it is lax about is checked again here:
+
+* it compares numbers to 1e-15 absolutely: all numbers closer than that are equal to it. Here values are compared
+  relatively, at random points where there are variables;
+* its parser drops what it does not know, folds capitals, and reads 12:30 as a quotient.
+"""
 
 from __future__ import annotations
 
 import logging
+import random
 import re
+from typing import Any
 
-_COMMAND = re.compile(r"\\(?:text|mathrm|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+")
-_FUNCTION = re.compile(r"(?<![A-Za-z\\])(sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|pi)(?![A-Za-z])")
+from registry.verifiers.spelling import text_key
+
+_COMMAND = re.compile(r"\\(?:begin|end) ?\{[a-z]+\*?\}|\\[A-Za-z]+")
+_FUNCTION = re.compile(
+    r"(?<![A-Za-z\\])(sqrt|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp|pi|infty)(?![a-z]{2})"
+)
 _WORD = re.compile(r"[^\W\d_]{2,}")
+_UPPER_WORD = re.compile(r"[A-Z]{2,5}(?![a-z])")
 _MATHEMATICAL = re.compile(r"[\d\\^=+*/<>√π∞]")
-_DELIMITER = re.compile(r"\$|\\[(\[]")
-_ROOT = re.compile(r"(?:√|(?<![A-Za-z\\])sqrt)\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+|[A-Za-z]))")
-_SPELLINGS = (("**", "^"), ("×", r"\times "), ("·", r"\cdot "), ("÷", r"\div "), ("≤", r"\le "), ("≥", r"\ge "))
+_ROOT = re.compile(r"(?:√|(?<![A-Za-z\\])sqrt) ?(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+|[A-Za-z]))")
+_LOOSE_ROOT = re.compile(r"\\sqrt ?(\d)")
+_SPELLINGS = (
+    ("**", "^"), ("×", r"\times "), ("·", r"\cdot "), ("÷", r"\div "), ("≤", r"\le "), ("≥", r"\ge "), ("∞", r"\infty "),
+    ("π", r"\pi "), ("θ", r"\theta "), ("α", r"\alpha "), ("β", r"\beta "), ("∪", r"\cup "), ("∩", r"\cap "),
+    ("∅", r"\emptyset "), ("±", r"\pm "), ("°", r"^{\circ}"), ("%", r"\%"), ("$", r""),
+)  # fmt: skip
+_MOST_DIGITS = re.compile(r"\d{300}")
+_POWER = re.compile(r"\^ ?\{? ?[+-]? ?(\d+)")
+_BIG_FACTORIAL = re.compile(r"\d{4,} ?!|! ?!")
+_REPEATED = re.compile(r"\\(?:sum|prod|i*int|binom|choose|lim)(?![A-Za-z])")
+_FOUR_DIGITS = re.compile(r"\d{4}")
+MOST_CHARS = 2000
+MOST_DEPTH = 30
+MOST_POWER = 10_000
+POINTS = 4
+DIGITS = 40
+CLOSE = 1e-30  # relative
+CLOSE_DECIMALS = 1e-12  # where a decimal was read as a float
 
 
 def is_expression(text: str) -> bool:
@@ -24,27 +55,161 @@ def is_expression(text: str) -> bool:
 
 
 def same_expression(answer: str, reference: str) -> bool:
-    """Whether math-verify finds the last expression of an answer equal to the reference; give both `tidy`.
+    """Whether math-verify finds two formulas equal, and no check of what it is lax about objects; give both `clean`."""
+    if ":" in answer + reference or r"\ldots" in answer + reference or _differ_in_case(answer, reference):
+        return text_key(answer) == text_key(reference)
+    if any(_has_words(text) or is_costly(text) for text in (answer, reference)):
+        return False
+    from math_verify import verify  # here, because it imports sympy
 
-    Its own time-outs are switched off: they use SIGALRM, which works in the main thread alone and not in C code.
+    found, expected = _parse(answer), _parse(reference)
+    if found is None or expected is None or _is_undefined(found) or _is_undefined(expected):
+        return False
+    # Its own time-outs are switched off: they use SIGALRM, which works in the main thread alone and not in C code.
+    if not verify(expected, found, allow_set_relation_comp=True, timeout_seconds=0):
+        return False
+    return _agree_closely(found, expected)
+
+
+def is_costly(text: str) -> bool:
+    r"""Whether working with a formula could take for ever: towers of powers, huge factorials, a thousand brackets.
+
+    >>> [is_costly(text) for text in ("9^{9^{9^9}}", "100000!", "2^{100}", "{" * 99)]
+    [True, True, False, True]
     """
-    from math_verify import parse, verify  # here, because it imports sympy
-
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time-outs are off
-    expected = parse(_as_latex(reference), fallback_mode="no_fallback", parsing_timeout=0)
-    found = parse(_as_latex(answer), fallback_mode="no_fallback", parsing_timeout=0)
-    return bool(expected) and bool(found) and bool(verify(expected, found, timeout_seconds=0))
+    if len(text) > MOST_CHARS or _MOST_DIGITS.search(text) or _BIG_FACTORIAL.search(text):
+        return True
+    text = text.replace("**", "^")
+    if _REPEATED.search(text) and (
+        _FOUR_DIGITS.search(text) or any(int(power[:9]) > 9 for power in _POWER.findall(text))
+    ):
+        return True
+    if any(len(power) > 6 or int(power) > MOST_POWER for power in _POWER.findall(text)):
+        return True
+    depth = deepest = tower = 0
+    powers: list[int] = []  # the depths at which a power has begun and not ended
+    for place, char in enumerate(text):
+        if char in "{([":
+            depth += 1
+        elif char in "})]":
+            depth -= 1
+            while powers and powers[-1] > depth:
+                powers.pop()
+        elif char == "^":
+            if text[place + 1 :].lstrip()[:1] in ("{", "("):
+                powers.append(depth + 1)
+            tower = max(tower, len(powers) + (text[place + 1 : place + 2] not in ("{", "(")))
+        deepest = max(deepest, depth)
+    return deepest > MOST_DEPTH or tower > 2
 
 
 def _has_words(text: str) -> bool:
-    return _WORD.search(_FUNCTION.sub(" ", _COMMAND.sub(" ", text))) is not None
+    bare = _UPPER_WORD.sub(" ", _FUNCTION.sub(" ", _COMMAND.sub(" ", text)))
+    return re.search(r"[^\W\d_]{4,}", bare) is not None or any(word in _SHORT_WORDS for word in _WORD.findall(bare))
+
+
+_SHORT_WORDS = {
+    "and",
+    "or",
+    "not",
+    "the",
+    "of",
+    "to",
+    "is",
+    "are",
+    "no",
+    "yes",
+    "all",
+    "any",
+    "for",
+    "if",
+    "it",
+    "than",
+    "May",
+}
+
+
+def _differ_in_case(answer: str, reference: str) -> bool:
+    letters = [set(re.findall(r"[A-Za-z]", _COMMAND.sub(" ", text))) for text in (answer, reference)]
+    folded = [{letter.lower() for letter in found} for found in letters]
+    return folded[0] == folded[1] and letters[0] != letters[1]
+
+
+def _parse(text: str) -> Any:
+    """What math-verify reads a formula as; None where it cannot."""
+    from latex2sympy2_extended import NormalizationConfig
+    from math_verify import LatexExtractionConfig, parse
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time-outs are off
+    # Units and boxes were taken off before; what it would drop as a unit ("point", "sue") may be a product of variables.
+    spelled = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
+    )
+    reading = [LatexExtractionConfig(boxed_match_priority=-1, normalization_config=spelled)]
+    parsed = parse(f"$${_as_latex(text)}$$", reading, fallback_mode="no_fallback", parsing_timeout=0)
+    return parsed[0] if parsed else None
 
 
 def _as_latex(text: str) -> str:
-    """The text in the delimiters without which math-verify reads `2\\sqrt{3}` as 2."""
     text = _ROOT.sub(lambda match: rf"\sqrt{{{next(filter(None, match.groups()), '')}}}", text)
     for spelling, latex in _SPELLINGS:
         text = text.replace(spelling, latex)
-    if _DELIMITER.search(text) or _has_words(text):
-        return text
-    return f"${_FUNCTION.sub(lambda match: chr(92) + match[1], text)}$"
+    text = re.sub(r"(?<=\d)i(?![A-Za-z])", " i", text)  # or it would be read as a variable
+    text = _LOOSE_ROOT.sub(r"\\sqrt{\1}", text)
+    return _FUNCTION.sub(lambda match: chr(92) + match[1] + " ", text)
+
+
+def _is_undefined(value: Any) -> bool:
+    import sympy
+
+    return isinstance(value, sympy.Basic) and value.has(sympy.nan, sympy.zoo)
+
+
+def _agree_closely(found: Any, expected: Any) -> bool:
+    """Whether two values that math-verify calls equal are so to many digits."""
+    import sympy
+
+    found, expected = (value.doit() if isinstance(value, sympy.MatrixExpr) else value for value in (found, expected))
+    if isinstance(found, sympy.MatrixBase) and isinstance(expected, sympy.MatrixBase):
+        return found.shape == expected.shape and all(map(_agree_closely, found, expected))
+    if isinstance(found, sympy.Equality) and isinstance(expected, sympy.Equality):
+        return _proportional(found.lhs - found.rhs, expected.lhs - expected.rhs)
+    if isinstance(found, sympy.Expr) and isinstance(expected, sympy.Expr):
+        values = _values(found, expected)
+        if values is None or not values:
+            return found.doit() == expected.doit() or bool((found - expected).free_symbols)
+        close = CLOSE_DECIMALS if found.has(sympy.Float) or expected.has(sympy.Float) else CLOSE
+        return all(_close(a, b, close) for a, b in values)
+    return True
+
+
+def _proportional(found: Any, expected: Any) -> bool:
+    """Whether an equation is another times a number; equations in one variable may have the same solutions otherwise."""
+    values = _values(found, expected)
+    if not values or len(found.free_symbols | expected.free_symbols) < 2:
+        return True
+    first_a, first_b = values[0]
+    return all(_close(a * first_b, b * first_a, CLOSE_DECIMALS) for a, b in values)
+
+
+def _values(found: Any, expected: Any) -> list[tuple[complex, complex]] | None:
+    """Both values at some random points; None where they cannot be computed."""
+    import sympy
+
+    symbols = sorted(found.free_symbols | expected.free_symbols, key=str)
+    chance = random.Random(0)
+    values = []
+    for _ in range(POINTS if symbols else 1):
+        point = {symbol: sympy.Rational(chance.randint(100, 3000), 997) for symbol in symbols}
+        try:
+            pair = tuple(sympy.N(side.subs(point).doit(), DIGITS) for side in (found, expected))
+        except Exception:
+            return None
+        if all(value.is_number and value.is_finite for value in pair):
+            values.append(pair)
+    return values
+
+
+def _close(a: Any, b: Any, tolerance: float) -> bool:
+    size = max(abs(a), abs(b))
+    return bool(size == 0 or abs(a - b) <= tolerance * size)

@@ -6,7 +6,7 @@ from registry import verifiers
 from registry.example import Example
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import Verifier
-from registry.verifiers.references import references_of
+from registry.verifiers.listed_answers import listed_answers
 from registry.verifiers.vqa_text import vqa_answer, without_punctuation
 
 MAX_CHARS = 1000
@@ -34,7 +34,7 @@ class VQAAccuracy(Verifier):
     quick = True
 
     def __call__(self, completion: str, example: Example) -> float:
-        references = list(references_of(example))
+        references = list(listed_answers(example))
         if len(references) < 2:
             raise ValueError(
                 f"example {example.id!r}: vqa_accuracy needs the answers of several people in metadata['answers'];"

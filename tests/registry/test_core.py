@@ -291,7 +291,39 @@ def test_entry_points_of_installed_packages_are_found(tmp_path, monkeypatch):
     assert "installed" in reweighting_policies.names()
 
 
-def test_a_broken_entry_point_is_named(monkeypatch):
-    declare(monkeypatch, mine="no_such_module_of_recap")
-    with pytest.raises(RegistryError, match=r"plugin 'mine' \(no_such_module_of_recap\) cannot be loaded: No module"):
-        load_entry_points()
+@pytest.mark.usefixtures("no_leftovers")
+def test_a_broken_entry_point_takes_nothing_down_and_is_named_where_a_name_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("registry.core.FAILED_PLUGINS", {})
+    tmp_path.joinpath("neighbour_plugin.py").write_text(PLUGIN.format(name="beside_a_broken_one"))
+    monkeypatch.syspath_prepend(tmp_path)
+    declare(monkeypatch, broken="no_such_module_of_recap", mine="neighbour_plugin")
+    assert load_entry_points() == ["mine"]
+    assert "beside_a_broken_one" in reweighting_policies.names()
+    with pytest.raises(
+        RegistryError, match=r"plugin 'broken' \(no_such_module_of_recap\) cannot be loaded: ModuleNotFound"
+    ):
+        reweighting_policies.get("part_of_the_broken_one")
+
+
+@pytest.mark.usefixtures("no_leftovers")
+@pytest.mark.parametrize("given", ["project", "project/src/in_a_package", "project/src/in_a_package/__init__.py"])
+def test_a_plugin_may_be_a_package(tmp_path, given):
+    package = tmp_path / "project" / "src" / "in_a_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from . import policy\n")
+    (package / "policy.py").write_text(PLUGIN.format(name=f"packaged_{len(given)}"))
+    with reweighting_policies.temporarily():
+        load_plugin(tmp_path / given)
+        load_plugin(tmp_path / given)
+        entry = reweighting_policies.get(f"packaged_{len(given)}")
+        assert entry.origin == f"plugin {entry.location}"
+        assert pickle.loads(pickle.dumps(entry.original)) is entry.original
+
+
+def test_a_folder_without_a_package_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must be a package, or hold one; it holds none"):
+        load_plugin(tmp_path)
+
+
+def test_where_a_part_comes_from():
+    assert reweighting_policies.get("recap").origin == "built in"

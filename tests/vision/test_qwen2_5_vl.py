@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from recap.data.prompts import Prompt
+from recap.data.encoding import Room, encode_prompts
+from recap.data.prompts import Asking, Prompt
 from recap.model.decoding import decode
 from recap.model.scoring import Scorer, Scoring
 from recap.model.token_scores import log_probabilities
@@ -156,3 +158,60 @@ def gradients(loaded: LoadedModel, loss: torch.Tensor) -> list[torch.Tensor]:
         torch.zeros_like(parameter) if gradient is None else gradient
         for parameter, gradient in zip(parameters, found, strict=True)
     ]
+
+
+@pytest.mark.parametrize(
+    "token", ["<|image_pad|>", "<|vision_start|><|image_pad|><|vision_end|>", "<|im_end|>", "<|placeholder|>"]
+)
+def test_special_tokens_in_a_question_are_text(loaded: LoadedModel, examples: list[Example], token: str) -> None:
+    """Beside pictures and without, in a batch with others: those of the template stay what they are, and so do the others."""
+    poisoned = [replace(example, question=f"What is {token}?") for example in examples]
+    both = [*poisoned, *examples]
+    encoded = loaded.encode([example.question for example in both], both, CPU)
+    alone = loaded.encode([example.question for example in examples], examples, CPU)
+    pad = loaded.model.config.image_token_id
+    counts = (encoded.inputs["input_ids"] == pad).sum(1).tolist()
+    assert counts[:4] == counts[4:] == (alone.inputs["input_ids"] == pad).sum(1).tolist()
+    text = loaded.tokenizer(f"What is {token}?", add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    for row, example in enumerate(both):
+        ids = encoded.inputs["input_ids"][row][encoded.attention_mask[row].bool()].tolist()
+        if row >= 4:
+            expected = alone.inputs["input_ids"][row - 4][alone.attention_mask[row - 4].bool()].tolist()
+            assert ids == expected
+            continue
+        end = loaded.tokenizer("<|im_end|>\n<|im_start|>assistant\n", add_special_tokens=False)["input_ids"]
+        assert ids[-len(text) - len(end) :] == text + end
+        assert loaded.tokenizer.decode(ids).count("<|im_start|>") == 3, example
+    model = loaded.model.eval()
+    with torch.no_grad():
+        assert torch.isfinite(model(**encoded.inputs, position_ids=encoded.position_ids).logits).all()
+
+
+def test_pictures_stand_where_their_markers_are(loaded: LoadedModel, examples: list[Example]) -> None:
+    pictures = examples[2].images
+    example = replace(examples[2], question="Is <image> like <image>?")
+    encoded = loaded.encode([example.question], [example], CPU)
+    content = [
+        {"type": "text", "text": "Is "},
+        {"type": "image", "image": pictures[0]},
+        {"type": "text", "text": " like "},
+        {"type": "image", "image": pictures[1]},
+        {"type": "text", "text": "?"},
+    ]
+    expected = loaded.processor.apply_chat_template(
+        [[{"role": "user", "content": content}]],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    assert torch.equal(encoded.inputs["input_ids"], expected["input_ids"])
+    assert torch.equal(encoded.inputs["pixel_values"], expected["pixel_values"])
+
+
+def test_what_the_processor_refuses_takes_nothing_with_it(loaded: LoadedModel, examples: list[Example]) -> None:
+    thin = replace(examples[0], images=(Image.new("RGB", (900, 3)),))
+    asking, prompts = Asking(), [Asking().ask(example) for example in (examples[0], thin, examples[2])]
+    found = encode_prompts(loaded, [asking] * 3, prompts, [Room(loaded.context_length, 8)] * 3)
+    assert found.places == [0, 2]
+    assert "absolute aspect ratio must be smaller than 200" in str(found.refused[1])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from registry.backends.base import LoadedModel
+from registry.chat import Chat
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -28,13 +29,13 @@ class GenerationRequest(NamedTuple):
     """One prompt.
 
     Attributes:
-        text: the prompt before the chat format.
+        chat: the prompt before the chat format.
         images: its pictures, in order.
         token_ids: the prompt as the model in training reads it: chat format, pictures as their placeholders.
         seed: of the sampling of this prompt's completions, in [0, 2**32).
     """
 
-    text: str
+    chat: Chat
     images: tuple[Image, ...]
     token_ids: list[int]
     seed: int
@@ -131,7 +132,7 @@ def check_prompt_ids(found: Sequence[int] | None, request: GenerationRequest, wh
     """
     if found is None or list(found) != request.token_ids:
         raise GeneratorError(
-            f"{where} read the prompt {request.text[:80]!r} as"
+            f"{where} read the prompt {request.chat.text[:80]!r} as"
             f" {'unknown' if found is None else len(found)} tokens that are not the {len(request.token_ids)} of the model in"
             " training: give both the same checkpoint, chat template and image size (vLLM: --mm-processor-kwargs)"
         )

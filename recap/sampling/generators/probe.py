@@ -11,6 +11,7 @@ from recap.model.precision import probing
 from recap.sampling.generators.base import GenerationRequest, Generator
 from recap.sampling.stand_in import stand_in
 from registry.backends.base import EncodedPrompts, LoadedModel
+from registry.chat import Chat
 
 
 class Probe:
@@ -24,7 +25,7 @@ class Probe:
         example = stand_in(picture=picture)
         self.encoded: EncodedPrompts = loaded.encode([example.question], [example], device)
         ids = self.encoded.inputs["input_ids"][0].tolist()
-        self.request = GenerationRequest(example.question, example.images, ids, seed=0)
+        self.request = GenerationRequest(Chat(example.question), example.images, ids, seed=0)
         self.forbidden = torch.tensor(loaded.forbidden_token_ids, dtype=torch.long)
 
     def difference(self, loaded: LoadedModel, generator: Generator, autocast: AbstractContextManager[None]) -> float:

@@ -81,6 +81,8 @@ class VLLMColocated(Generator):
             tensor_parallel_size=1,
             gpu_memory_utilization=self.gpu_memory_utilization,
             max_model_len=self.max_model_len,
+            dtype=_precision(loaded, accelerator),
+            mm_processor_kwargs={"max_pixels": loaded.max_pixels} if loaded.max_pixels else None,
             distributed_executor_backend="external_launcher",
             logprobs_mode="processed_logprobs",  # those of the distribution that is sampled from
             seed=accelerator.process_index,
@@ -139,12 +141,19 @@ class VLLMColocated(Generator):
         return completions
 
 
+def _precision(loaded: LoadedModel, accelerator: Accelerator) -> str:
+    """That of the arithmetic in training: vLLM's own choice for float32 weights is float16."""
+    if accelerator.mixed_precision == "bf16":
+        return "bfloat16"
+    return str(loaded.model.dtype).removeprefix("torch.")
+
+
 def _prompt(loaded: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
     """Token ids; with images the text in chat format: vLLM expands placeholders itself, and would do so twice with ids that
     are expanded already (huggingface/trl#6294)."""
     if not request.images:
         return {"prompt_token_ids": request.token_ids}
-    text = loaded.chat(request.text, len(request.images))
+    text = loaded.chat(request.chat, len(request.images))
     return {"prompt": text, "multi_modal_data": {"image": list(request.images)}}
 
 

@@ -196,9 +196,10 @@ class VLLMServer(Generator):
 
 
 def chat_prompt(request: GenerationRequest) -> dict[str, Any]:
-    """A prompt with images as one message, the images first: what `LoadedModel.chat` writes."""
+    """A prompt with images as messages: what `LoadedModel.chat` writes."""
     images = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in request.images]
-    return {"messages": [{"role": "user", "content": [*images, {"type": "text", "text": request.text}]}]}
+    asked: dict[str, Any] = {"messages": request.chat.messages(images, in_parts=True)}
+    return asked | ({"chat_template_kwargs": dict(request.chat.arguments)} if request.chat.arguments else {})
 
 
 def data_url(image: Image) -> str:

@@ -1,11 +1,12 @@
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recap.data.domains import Domain
-from recap.data.mixtures import Alternate, Proportional, Uniform, Weighted
+from recap.data.mixtures import Alternate, Mixture, Proportional, Quotas, Temperature, Uniform, Weighted
 from recap.data.objectives import NextTokenPrediction
 from registry.replay.arithmetic import Arithmetic
 
@@ -111,3 +112,78 @@ def test_a_mistyped_domain_gets_its_near_match() -> None:
 def test_negative_rates_are_refused() -> None:
     with pytest.raises(ValueError, match="must be >= 0"):
         Weighted({"a": -1.0})
+
+
+def sized(**lengths: int) -> list[Domain]:
+    return [
+        Domain(name=n, source=Sized(size), objectives={"next_token": NextTokenPrediction()})
+        for n, size in lengths.items()
+    ]
+
+
+def test_temperature_by_hand() -> None:
+    parts = sized(a=900, b=100)
+    assert Temperature(2.0).rates(parts, 0) == [30.0, 10.0]  # square roots
+    assert Temperature(1.0).rates(parts, 0) == Proportional().rates(parts, 0)
+    assert Temperature(float("inf")).rates(parts, 0) == [1.0, 1.0]
+    assert Temperature(2.0).allocate(parts, 8, 0) == {"a": 6, "b": 2}
+    assert Temperature(2.0, {"b": 400}).rates(parts, 0) == [30.0, 20.0]
+    assert Temperature(1.0, {"c": 5}).rates(domains("c"), 0) == [5.0], "of a source without end"
+
+
+@pytest.mark.parametrize(
+    ("mixture", "complaint"),
+    [
+        (lambda: Temperature(0.0), "temperature must be > 0"),
+        (lambda: Temperature(1.0, {"a": 0}), "sizes must be > 0"),
+        (lambda: Temperature(1.0).allocate(domains("a"), 8, 0), "a has none"),
+        (lambda: Temperature(1.0, {"aa": 1}).allocate(sized(a=3), 8, 0), "did you mean a"),
+        (lambda: Quotas({"a": -1}), "must be >= 0"),
+        (lambda: Quotas({"a": 9}).allocate(domains("a", "b"), 8, 0), "9 together, train.prompts_per_step is 8"),
+        (lambda: Quotas({"a": 5}).allocate(domains("a"), 8, 0), "no other domain for the rest"),
+        (lambda: Quotas({"aa": 5}).allocate(domains("a"), 8, 0), "names 'aa', which is no domain"),
+    ],
+)
+def test_refused(mixture: Callable[[], object], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        mixture()
+
+
+def test_quotas_hold_in_every_step_and_the_others_share_the_rest() -> None:
+    total: Counter[str] = Counter()
+    for step in range(300):
+        counts = Quotas({"a": 5}, Weighted({"b": 2, "c": 1})).allocate(domains("a", "b", "c"), 12, step)
+        assert counts["a"] == 5
+        assert sum(counts.values()) == 12
+        total.update(counts)
+    assert total["b"] == pytest.approx(2 * total["c"], rel=0.02)
+    assert Quotas({"a": 5, "b": 3}).allocate(domains("a", "b"), 8, 7) == {"a": 5, "b": 3}
+
+
+MIXTURES = {
+    "uniform": Uniform(),
+    "weighted": Weighted({"a": 1, "b": 3, "c": 0.5}),
+    "alternate": Alternate(),
+    "alternate weighted": Alternate(Weighted({"a": 1, "b": 3, "c": 0.5}), turns=2),
+    "quotas": Quotas({"a": 2}),
+    "two quotas": Quotas({"a": 2, "b": 3}, Weighted({"c": 1})),
+}
+
+
+@pytest.mark.parametrize("mixture", MIXTURES.values(), ids=MIXTURES)
+@given(st.lists(st.one_of(st.none(), st.integers(0, 20)), min_size=3, max_size=3), st.integers(0, 100))
+def test_nobody_gives_more_than_is_left_and_nobody_is_asked_in_vain(
+    mixture: Mixture, left: list[int | None], step: int
+) -> None:
+    room = dict(zip("abc", left, strict=True))
+    counts = mixture.allocate(domains("a", "b", "c"), 12, step, room)
+    assert all(most is None or 0 <= counts[name] <= most for name, most in room.items())
+    available = None if None in left else sum(most for most in left if most is not None)
+    assert sum(counts.values()) == (12 if available is None else min(12, available))
+
+
+@pytest.mark.parametrize("mixture", MIXTURES.values(), ids=MIXTURES)
+def test_plenty_left_changes_nothing(mixture: Mixture) -> None:
+    parts = domains("a", "b", "c")
+    for step in range(20):
+        assert mixture.allocate(parts, 12, step) == mixture.allocate(parts, 12, step, dict.fromkeys("abc", 100))

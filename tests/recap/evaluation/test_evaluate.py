@@ -39,6 +39,8 @@ ROOT = Path(__file__).resolve().parents[3]
 class EveryOther:
     """1, 0, 1, 0, ... by the example's place."""
 
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float:
         return float(int(example.id.split("/")[-1]) % 2 == 0)
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recap.data.prompts import PLAIN, ask
+from recap.data.prompts import Asking
 from recap.learning.advantages import step_advantages
 from recap.learning.batch import Batch, count
 from recap.learning.microbatch import reinforcement_batches
@@ -64,7 +64,7 @@ def theirs(tiny: LoadedModel) -> Any:
 @pytest.fixture(scope="module", params=["text", "image"])
 def rollout(request: pytest.FixtureRequest, tiny: LoadedModel) -> Rollout:
     source = Arithmetic() if request.param == "text" else Counting()
-    prompts = [ask(PLAIN, example) for example in source.take(PROMPTS)]
+    prompts = [Asking().ask(example) for example in source.take(PROMPTS)]
     encoded = tiny.encode([p.text for p in prompts], [p.example for p in prompts], torch.device("cpu"))
     generator = torch.Generator().manual_seed(1)
     lengths = torch.tensor([6, 3, 1, 6, 4, 5, 2, 6, 6, 3, 5, 4])
@@ -102,7 +102,7 @@ def ours(
     rewards = rewards_of() if rewards is None else rewards
     weights = torch.ones(rewards.shape[-1]) if weights is None else weights
     table = RewardTable(rewards, torch.ones_like(rewards, dtype=torch.bool), torch.zeros(PROMPTS, dtype=torch.long))
-    batch = Batch([rollout], [table], [], [ScoreResult([])])
+    batch = Batch([rollout], [table], [], [ScoreResult([], [])])
     counts, _ = count(batch, torch.zeros(1, rewards.shape[-1]), grpo, MAX_NEW_TOKENS, lambda sums: sums)
     (advantages,) = step_advantages([table], weights, num_domains=1, scale=grpo.scale, act_on=act_on)
     (item,) = reinforcement_batches(loaded, rollout, table, advantages, grpo, size=PROMPTS, skip=reference is None)

@@ -94,7 +94,7 @@ def test_a_bound_on_tokens_gives_the_same_gradient(small: Small, bindings: tuple
             assert bound is None or tokens <= bound or len(mask) == 1
         number.append(len(passes))
         losses, metrics = trainer.update.forward_backward(passes, counts, weights)
-        statistics.append(torch.cat([losses, torch.tensor([metrics["entropy"]])]))
+        statistics.append(torch.cat([losses.flatten(), torch.tensor([metrics["entropy"]])]))
         gradients.append(torch.cat([p.grad.flatten() for p in trainer.loaded.model.parameters()]))
     assert number[0] < number[1] < number[2]
     for found, counted in zip(gradients[1:], statistics[1:], strict=True):
@@ -329,6 +329,8 @@ LORA = ("train.reweighting = @reweighting.kl_only", "train.adapter = @lora()", "
         pytest.param(RECAP, id="recap"),
         pytest.param(RELEASED, id="recap_released"),
         pytest.param(LORA, id="lora", marks=pytest.mark.slow),
+        # A domain a step, whose shared objectives remember the other.
+        pytest.param((*RECAP, "train.mixture = @mixtures.alternate()"), id="alternate", marks=pytest.mark.slow),
         # Parts of some completions, more of them on one process than on the other.
         pytest.param((*RECAP, "scoring.max_tokens = 60"), id="bounded", marks=pytest.mark.slow),
     ],

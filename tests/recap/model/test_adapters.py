@@ -259,12 +259,12 @@ def test_a_resumed_lora_run_goes_on_bit_for_bit_from_a_small_checkpoint(small: S
     bindings = (*LORA, "train.steps = 4", "checkpoints.every = 2", "checkpoints.save_model = False")
     directory = tmp_path / "run"
 
-    def start(resume: Path | None = None) -> Run:
-        return Run(small(*bindings).experiment, directory, resume=resume)
+    def start(into: Path, resume: Path | None = None) -> Run:
+        return Run(small(*bindings).experiment, into, resume=resume)
 
-    whole = start()
+    whole = start(directory)
     whole.execute()
-    resumed = start(directory / "checkpoint-000002")
+    resumed = start(tmp_path / "fork", directory / "checkpoint-000002")
     assert resumed.trainer.step_number == 2
     resumed.execute()
     for (name, ours), theirs in zip(

@@ -35,6 +35,28 @@ def test_no_step_is_without_effect(steps: int, warmup: float) -> None:
     assert all(0 < settings.factor(step, steps) <= 1 for step in range(steps))
 
 
+def test_the_settings_of_now_hold_after_a_state_was_loaded() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    before, schedule = AdamW(learning_rate=1e-2, schedule="constant").build([parameter], 10)
+    for _ in range(4):
+        parameter.grad = torch.ones(2)
+        before.step()
+        schedule.step()
+    settings = AdamW(learning_rate=1e-4, betas=(0.5, 0.6), weight_decay=0.3, epsilon=1e-6, warmup_fraction=0.1)
+    optimizer, _ = settings.build([parameter], 20)
+    optimizer.load_state_dict(before.state_dict())
+    schedule = settings.schedule_after(4, optimizer, 20)
+    [group] = optimizer.param_groups
+    assert (group["betas"], group["weight_decay"], group["eps"]) == ((0.5, 0.6), 0.3, 1e-6)
+    found = []
+    for _ in range(4, 20):
+        found.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert found == [1e-4 * settings.factor(step, 20) for step in range(4, 20)]
+    torch.testing.assert_close(optimizer.state[parameter]["step"], torch.tensor(20.0))
+
+
 def test_frozen_parameters_are_left_out() -> None:
     frozen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
     optimizer, _ = AdamW().build([frozen, torch.nn.Parameter(torch.zeros(2))], 10)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from recap.experiment.config import ConfigError, LoadedConfig
 from recap.learning.trainer import Trainer
-from recap.optimization.gradients import AGGREGATORS, GradientAggregator, build_aggregator
+from recap.optimization.gradients import AGGREGATORS, REMEMBERED, GradientAggregator, build_aggregator
 
 Small = Callable[..., LoadedConfig]
 
@@ -72,6 +73,41 @@ def test_an_objective_without_gradient_is_left_out() -> None:
     torch.testing.assert_close(GradientAggregator("mgda")(silent), build_aggregator("mgda", 2)(CONFLICT))
     alone = silent[:2]
     torch.testing.assert_close(GradientAggregator("mgda")(alone), alone.mean(0))
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATORS))
+def test_what_a_method_remembers_is_saved_as_tensors(name: str) -> None:
+    """Through a safetensors file, which can hold nothing else."""
+    try:
+        first, second = GradientAggregator(name), GradientAggregator(name)
+    except ValueError as error:
+        pytest.skip(str(error))
+    torch.manual_seed(0)
+    history = [torch.randn(rows, 6) for rows in (2, 3, 2, 3)]
+    for gradients in history:
+        first(gradients)
+    second.load_state_dict(safetensors.torch.load(safetensors.torch.save(first.state_dict())))
+    for gradients in history:
+        torch.manual_seed(1)  # some visit the gradients in random order
+        expected = first(gradients)
+        torch.manual_seed(1)
+        assert torch.equal(second(gradients), expected)
+
+
+def test_every_method_that_torchjd_calls_stateful_is_known_to_remember() -> None:
+    torchjd = pytest.importorskip("torchjd")
+    for name in AGGREGATORS:
+        try:
+            remembers = isinstance(build_aggregator(name, 2), torchjd.Stateful)
+        except ValueError:
+            continue
+        assert remembers == (name in REMEMBERED), name
+
+
+def test_the_memory_of_another_method_is_refused() -> None:
+    pytest.importorskip("torchjd")
+    with pytest.raises(ValueError, match="'mgda' does not remember a 'step'"):
+        GradientAggregator("mgda").load_state_dict({"2.step": torch.ones(())})
 
 
 # ---- in the trainer

@@ -88,10 +88,10 @@ def two_steps(bindings: list[str]) -> dict[str, Any]:
 
 
 def run_whole_and_resumed(directory: Path, bindings: list[str]) -> dict[str, Any]:
-    """Two steps with evaluations, checkpoints and export; then the second one again, from the first checkpoint."""
+    """Two steps with evaluations, checkpoints and export; then the second one again, forked from the first checkpoint."""
     found: dict[str, Any] = {}
     for name, resume in (("whole", None), ("resumed", directory / "whole" / "checkpoint-000001")):
-        run = Run(load_config(QUICKSTART, bindings).experiment, directory / "whole", resume=resume)
+        run = Run(load_config(QUICKSTART, bindings).experiment, directory / name, resume=resume)
         step, metrics = run.trainer.step, []
 
         def recorded(step: Any = step, metrics: list[Any] = metrics) -> Any:

@@ -1,5 +1,6 @@
 """Verifiers that misbehave; a file like one given to `--plugin`, since worker processes cannot import a test module."""
 
+import mmap
 import os
 import signal
 import sys
@@ -41,6 +42,9 @@ class Commanded(Verifier):
                 raise KeyboardInterrupt
             case "allocate":
                 return float(len(bytearray(int(argument) * 2**30)))
+            case "map":  # addresses that nothing is written to, as libraries and CUDA's drivers take them
+                with mmap.mmap(-1, int(argument) * 2**30, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as mapped:
+                    return float(mapped[0] == 0)
             case "text":
                 return argument  # type: ignore[return-value]
             case "images":
@@ -92,6 +96,14 @@ def loops(completion: str, example: Example, patience: float = 0.25) -> float:
     while "loop" in completion:
         pass
     return patience
+
+
+@verifiers.register("hostile_quick")
+def quick_one(completion: str, example: Example, reward: float = 0.25) -> float:
+    return reward
+
+
+quick_one.quick = True  # type: ignore[attr-defined]
 
 
 @verifiers.register("hostile_out_of_range")

@@ -67,6 +67,20 @@ def test_a_function_bound_in_gin_arrives_with_its_bindings(workers: RewardWorker
     assert result.rewards == [0.25, 0.75]
 
 
+def test_a_bound_function_still_says_that_it_is_quick() -> None:
+    @gin.configurable("holder_of_a_quick_one", module="test")
+    def holder(judge: Any) -> Any:
+        return judge
+
+    gin.parse_config(
+        "test.holder_of_a_quick_one.judge = @verifiers.hostile_quick\nverifiers.hostile_quick.reward = 0.75"
+    )
+    judge = pickle.loads(pickle.dumps(sendable(holder())))
+    assert judge.quick
+    assert "__wrapped__" not in judge.__dict__
+    assert judge("go", FOUR) == 0.75
+
+
 def test_what_a_user_wrapped_is_sent_as_wrapped() -> None:
     assert sendable(wrapped) is wrapped
     assert sendable(hostile.loops) is hostile.loops

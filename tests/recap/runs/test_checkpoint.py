@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
+import pickle
+import resource
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from accelerate import Accelerator
 
 from recap.experiment.run_settings import Checkpoints
 from recap.runs.checkpoint import (
+    CheckpointError,
     best_checkpoint,
     clean_up,
     latest_checkpoint,
     list_checkpoints,
+    load_checkpoint,
     read_state,
+    read_tensors,
     save_checkpoint,
 )
+from recap.runs.run_directory import run_directory
 
 
 class Died(BaseException):
@@ -29,6 +38,10 @@ class Saver:
     """Stands in for Accelerate: one process that writes two files."""
 
     is_main_process = True
+    device = "cpu"
+
+    def reduce(self, sums: torch.Tensor) -> torch.Tensor:
+        return sums
 
     def wait_for_everyone(self) -> None:
         pass
@@ -119,3 +132,114 @@ def test_nothing_to_go_on_from(tmp_path: Path) -> None:
 def test_settings_out_of_range_are_named(setting: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"checkpoints.{setting} must be at least 1"):
         Checkpoints(**{setting: value})  # type: ignore[arg-type]
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path: Path) -> None:
+    """A real limit on the size of a file: the system refuses the write, as it does where no space is left."""
+    save(tmp_path, 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"checkpoint-000002 cannot be written \(OSError"):
+            save(tmp_path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000001"]
+    assert save(tmp_path, 3) == tmp_path / "checkpoint-000003"
+
+
+@pytest.mark.parametrize("call", ["replace", "symlink_to", "rmtree"])
+def test_whatever_the_disk_refuses_a_checkpoint_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    save(tmp_path, 1, score=0.5)
+    with monkeypatch.context() as patch:
+        for owner, name in ((os, "replace"), (Path, "symlink_to"), (shutil, "rmtree")):
+            if name == call:
+                patch.setattr(owner, name, refused)
+        with suppress(CheckpointError):
+            save(tmp_path, 2, score=0.6)
+    clean_up(tmp_path)
+    assert latest_checkpoint(tmp_path) in (tmp_path / "checkpoint-000001", tmp_path / "checkpoint-000002")
+    save(tmp_path, 3, score=0.7)
+    assert list_checkpoints(tmp_path) == [tmp_path / "checkpoint-000003"]
+
+
+def refused(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_the_best_is_known_where_no_links_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    for step, score in enumerate([0.1, 0.7, 0.3], start=1):
+        save(tmp_path, step, score)
+    assert (tmp_path / "checkpoint-best").read_text() == "checkpoint-000002"
+    assert latest_checkpoint(tmp_path / "checkpoint-best") == tmp_path / "checkpoint-000002"
+    (tmp_path / "run.json").write_text("{}")
+    assert run_directory(tmp_path / "checkpoint-best") == tmp_path
+    assert clean_up(tmp_path) is None
+
+
+# --- nothing that stands in a checkpoint is executed
+
+
+class Malicious:
+    def __reduce__(self) -> Any:
+        return os.mkdir, (os.environ["MARK"],)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Accelerator, Path]:
+    """A real checkpoint of a small model, and the accelerator that wrote it."""
+    accelerator = Accelerator(cpu=True)
+    model = torch.nn.Linear(3, 2)
+    accelerator.prepare(model, torch.optim.AdamW(model.parameters()))
+    tensors = {"2.step": torch.ones(())}
+    return accelerator, save_checkpoint(
+        accelerator, tmp_path_factory.mktemp("run"), 1, {"content": 1}, None, keep=1, tensors=tensors
+    )
+
+
+def test_a_checkpoint_is_loaded(written: tuple[Accelerator, Path]) -> None:
+    accelerator, checkpoint = written
+    assert load_checkpoint(accelerator, checkpoint)["content"] == 1
+    assert read_tensors(checkpoint) == {"2.step": torch.ones(())}
+    files = {path.name for path in checkpoint.iterdir()}
+    assert files == {
+        "model.safetensors",
+        "optimizer.bin",
+        "random_states_0.pkl",
+        "recap_state.json",
+        "recap_state.safetensors",
+    }
+
+
+def load_all(accelerator: Accelerator, checkpoint: Path) -> None:
+    load_checkpoint(accelerator, checkpoint)
+    read_tensors(checkpoint)
+
+
+@pytest.mark.parametrize("protocol", ["torch", "pickle"])
+@pytest.mark.parametrize(
+    "file",
+    ["optimizer.bin", "random_states_0.pkl", "pytorch_model.bin", "custom_checkpoint_0.pkl", "recap_state.safetensors"],
+)
+def test_a_pickle_in_a_checkpoint_does_not_run(
+    written: tuple[Accelerator, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, protocol: str
+) -> None:
+    accelerator, checkpoint = written
+    monkeypatch.setenv("MARK", str(tmp_path / "executed"))
+    evil = tmp_path / "checkpoint-000001"
+    shutil.copytree(checkpoint, evil)
+    if file == "pytorch_model.bin":  # what Accelerate looks for where there is no safetensors file
+        (evil / "model.safetensors").unlink()
+    if protocol == "torch":
+        torch.save({"state": Malicious()}, evil / file)
+    else:
+        (evil / file).write_bytes(pickle.dumps(Malicious()))
+    refusals = r"nothing in it was run|run code when they are loaded|no file of plain numbers"
+    with pytest.raises(ValueError, match=refusals):
+        load_all(accelerator, evil)
+    assert not (tmp_path / "executed").exists()
+    pickle.loads(pickle.dumps(Malicious()))  # it would have
+    assert (tmp_path / "executed").exists()

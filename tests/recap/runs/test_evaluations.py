@@ -14,6 +14,7 @@ from recap.evaluation.outcomes import Outcome, Outcomes, read_outcomes
 from recap.evaluation.scores import CapabilityScore, score_of
 from recap.experiment.config import LoadedConfig
 from recap.runs.forgotten_table import forgotten_rows
+from recap.runs.measured import read_run
 from recap.runs.run import Run
 from recap.runs.scores import ScoreHistory, forgetting_metrics, sample_metrics
 
@@ -109,6 +110,26 @@ def test_a_resumed_run_keeps_the_same(small: Small, tmp_path: Path) -> None:
 
     assert "forgotten/counting" in metrics(whole)
     assert metrics(resumed) == metrics(whole)
+
+
+def test_a_fork_is_measured_against_the_base_of_its_parent(small: Small, tmp_path: Path) -> None:
+    config = ("train.steps = 2", "checkpoints.every = 1", *MEASURED)
+    parent = start(small(*config), tmp_path / "parent")
+    parent.execute()
+    forked = Run(
+        small(*config, "adamw.learning_rate = 1e-5").experiment,
+        tmp_path / "fork",
+        resume=tmp_path / "parent" / "checkpoint-000001",
+        fork=True,
+    )
+    forked.execute()
+    run = read_run(tmp_path / "fork" / "outcomes", "fork")
+    assert run.base == read_run(tmp_path / "parent" / "outcomes", "parent").base
+    assert run.step == 2
+    logged = client().get_run(str(forked.tracker.run_id)).data.metrics
+    assert "forgotten/counting" in logged
+    sent = [item.path for item in client().list_artifacts(str(forked.tracker.run_id), "outcomes")]
+    assert sent == [f"outcomes/step-{step:06d}.parquet" for step in range(3)]
 
 
 def test_metrics_by_hand(outcome: Callable[..., Outcome]) -> None:

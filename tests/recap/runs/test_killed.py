@@ -58,7 +58,7 @@ def start(arguments: list[str]) -> tuple[subprocess.Popen[str], float]:
     seen = ""
     for line in process.stdout:
         seen += line
-        if "; MLflow " in line:
+        if "; MLflow " in line or "is finished" in line:
             return process, time.monotonic()
     raise AssertionError(seen)
 

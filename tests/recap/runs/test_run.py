@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 
 from recap.evaluation.outcomes import Outcome
 from recap.experiment.config import LoadedConfig
+from recap.experiment.describe import ending
 from recap.learning.trainer import Trainer
 from recap.runs.run import Run, TrainingStopped
 
@@ -207,7 +208,7 @@ def test_a_run_that_goes_on_elsewhere_says_what_is_wrong(small: Small, tmp_path:
     with pytest.raises(ValueError, match=rf"no run {run.tracker.run_id} to go on with"):
         start(small(f"tracking.uri = 'sqlite:///{tmp_path}/other.db'"), tmp_path, resume=tmp_path / "run")
     changed = start(small("train.steps = 2"), tmp_path, resume=tmp_path / "run")
-    assert "not as the run was started: +train.steps = 2" in changed.notices
+    assert "changed: +train.steps = 2" in changed.notices
 
 
 def test_the_one_table_of_older_versions_is_left_alone(small: Small, tmp_path: Path) -> None:
@@ -267,3 +268,26 @@ def test_a_checkpoint_names_no_module_of_ours(small: Small, tmp_path: Path) -> N
     for file in (run.directory / "checkpoint-000001").iterdir():
         found = file.read_bytes()
         assert not any(name in found for name in (b"recap.", b"registry.")), file.name
+
+
+def test_a_run_whose_source_ends_is_over_before_its_time(small: Small, tmp_path: Path) -> None:
+    """Evaluated, logged and closed as one that took all of its steps."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"question": f"{i}+1=?", "answer": str(i + 1)}) + "\n" for i in range(8)))
+    config = small(
+        "train.domains = [@few/Domain(), @arithmetic/Domain()]",
+        "few/Domain.source = @few/replay.jsonl()",
+        f"few/replay.jsonl.path = '{rows}'",
+        "few/Domain.objectives = {'next_token': @next_token_prediction()}",
+        "few/Domain.at_end = 'end_run'",
+        "train.mixture = @mixtures.uniform()",
+        "train.capabilities = [@arithmetic/Capability()]",
+        "Capability.examples = 4",
+        "train.steps = 50",
+    )
+    run = start(config, tmp_path / "run")
+    scores = run.execute()
+    assert run.trainer.step_number == 2, "8 rows, 4 of them in a step"
+    assert set(scores) == {0, 2}
+    assert client().get_run(str(run.tracker.run_id)).info.status == "FINISHED"
+    assert ending(config.experiment).startswith("over after 2 of 50 steps; at the end of their sources: few end_run")

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 import recap.model.decoding
+from recap.data.prompts import Asking
 from recap.experiment.config import LoadedConfig, load_config
 from recap.learning.trainer import Trainer
 from recap.model.decoding import decoding_way
@@ -33,10 +34,9 @@ ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")
 
 
-@dataclass
-class Part:
+@dataclass(frozen=True)
+class Part(Asking):
     source: ReplaySource
-    prompt: str = "{question}"
 
 
 class Spoilt(Arithmetic):
@@ -59,7 +59,7 @@ def questions(loaded: LoadedModel, *parts: Part) -> list[str]:
 
 def test_the_first_prompts_that_can_be_read_are_compared(random_tiny: LoadedModel) -> None:
     first, third = (Arithmetic().example(position).question for position in (0, 2))
-    (one, two) = questions(random_tiny, Part(Arithmetic(), "hear: {question}"), Part(Spoilt(2)))
+    (one, two) = questions(random_tiny, Part(Arithmetic(), prompt="hear: {question}"), Part(Spoilt(2)))
     assert f"hear: {first}" in one
     assert third in two
 
@@ -74,7 +74,7 @@ def test_sources_stay_where_they_are(random_tiny: LoadedModel) -> None:
     source = Grounding()
     first_prompts(random_tiny, [Part(source)], CPU)
     assert source.position == 0
-    assert not source.malformed
+    assert source.malformed.total() == 0
 
 
 def test_the_way_is_known_before_anything_is_sampled(small: Callable[..., LoadedConfig]) -> None:
@@ -130,7 +130,7 @@ def two_steps(bindings: list[str]) -> dict[str, Any]:
     with trainer.experiment.rewards:
         for _ in range(2):
             prompts.append(sum(len(rollout.prompts) for rollout in trainer.step().batch.rollouts))
-            trainer.domains.reverse()  # now the other rank gets what is sampled for
+            trainer.intake.domains.reverse()  # now the other rank gets what is sampled for
     ways = ways_taken(trainer.loaded.model, trainer.accelerator.unwrap_model(trainer.models.scorer))
     return {"prompts": prompts, "tags": tags(ways), "metrics": metrics(ways)}
 

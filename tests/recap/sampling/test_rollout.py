@@ -1,3 +1,8 @@
+import json
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -5,10 +10,11 @@ from hypothesis import strategies as st
 
 from recap.data.prompts import Prompt
 from recap.model.decoding import invert
-from recap.sampling.rollout import Rollout, draw_uniforms, roll_out
+from recap.sampling.rollout import Rollout, draw_uniforms, generation_requests, roll_out
 from registry.backends.base import LoadedModel
 from registry.example import Example
 from registry.replay.arithmetic import Arithmetic
+from registry.replay.files import Jsonl
 from registry.replay.grounding import Grounding
 
 CPU = torch.device("cpu")
@@ -94,9 +100,51 @@ def test_the_largest_number_finds_a_possible_token() -> None:
     assert invert(probabilities, torch.tensor([float(np.nextafter(np.float32(1), np.float32(0)))])).item() == 1
 
 
+def rows(tmp_path: Path, number: int) -> Jsonl:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"question": f"{n}+1=?", "answer": str(n + 1)}) + "\n" for n in range(number)))
+    return Jsonl(str(file))
+
+
+def test_an_example_that_a_step_holds_twice_is_not_sampled_twice_alike(
+    random_tiny: LoadedModel, tmp_path: Path
+) -> None:
+    """The first time as ever; the same on one process, on two, and after a resume."""
+    source = rows(tmp_path, 2)
+    examples = source.take(6)
+    rollout = sample(random_tiny, examples, seed=5, step=2)
+    groups = [tuple(rollout.completions[4 * p : 4 * p + 4]) for p in range(6)]
+    assert len(set(groups)) == 6
+    first = sample(random_tiny, [replace(example, occurrence=0) for example in examples[:2]], seed=5, step=2)
+    assert rollout.completions[:8] == first.completions
+    ranks = [rows(tmp_path, 2).take(6, rank, num_processes=2) for rank in range(2)]
+    shares = sorted((e.id, e.occurrence) for share in ranks for e in share)
+    assert shares == sorted((e.id, e.occurrence) for e in examples)
+    resumed = rows(tmp_path, 2)
+    resumed.load_state_dict({**source.state_dict(), "position": 3})
+    assert resumed.take(3) == examples[3:]
+
+
+def test_a_generator_gets_another_seed_for_another_occurrence(random_tiny: LoadedModel) -> None:
+    examples = [replace(Arithmetic().example(0), occurrence=occurrence) for occurrence in range(3)]
+    rollout = sample(random_tiny, examples)
+    requests = generation_requests(rollout.prompts, rollout.encoded, 0, 0)
+    assert len({request.seed for request in requests}) == 3
+
+
+def test_uniforms_of_a_first_occurrence_are_those_of_older_versions() -> None:
+    key = np.random.SeedSequence([3, 7, zlib.crc32(b"a/1")]).generate_state(2, np.uint64)
+    expected = np.random.Generator(np.random.Philox(key=key)).random((2, 3), dtype=np.float32)
+    assert (draw_uniforms(3, 7, "a/1", 2, 3) == expected).all()
+
+
 def test_uniforms_depend_on_seed_step_and_example() -> None:
     base = draw_uniforms(0, 0, "a", 2, 3)
     assert (base == draw_uniforms(0, 0, "a", 2, 3)).all()
-    for other in (draw_uniforms(1, 0, "a", 2, 3), draw_uniforms(0, 1, "a", 2, 3), draw_uniforms(0, 0, "b", 2, 3)):
+    others = (
+        draw_uniforms(1, 0, "a", 2, 3), draw_uniforms(0, 1, "a", 2, 3), draw_uniforms(0, 0, "b", 2, 3),
+        draw_uniforms(0, 0, "a", 2, 3, occurrence=1),
+    )  # fmt: skip
+    for other in others:
         assert (base != other).any()
     assert ((base >= 0) & (base < 1)).all()

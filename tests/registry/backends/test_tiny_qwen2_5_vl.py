@@ -13,9 +13,13 @@ from registry.backends.base import LoadedModel
 from registry.backends.tiny_processor import CHARACTERS, SPECIAL, TAGS, TinyProcessor, character_tokenizer
 from registry.backends.tiny_qwen2_5_vl import SHIPPED_WEIGHTS, TinyQwen2_5_VL
 from registry.replay.arithmetic import Arithmetic
+from registry.replay.comparing import Comparing
+from registry.replay.copying import Copying
 from registry.replay.counting import Counting
 from registry.replay.grounding import Grounding
+from registry.replay.naming import Naming
 from registry.replay.reading import Reading
+from registry.replay.subtraction import Subtraction
 
 CPU = torch.device("cpu")
 
@@ -32,8 +36,9 @@ def test_it_is_the_real_architecture(shipped: LoadedModel) -> None:
 
 def test_the_shipped_weights_come_with_recipe_and_scores() -> None:
     facts = json.loads((SHIPPED_WEIGHTS / "measured.json").read_text())
-    assert facts["recipe"] == "experiments/pretrain_tiny.gin"
-    assert set(facts["held_out_scores"]) == {"grounding", "reading", "counting", "arithmetic"}
+    assert facts["recipes"] == ["experiments/pretrain_tiny.gin", "experiments/pretrain_tiny_mixed.gin"]
+    trained = {"grounding", "reading", "counting", "arithmetic"}
+    assert set(facts["held_out_scores"]) == trained | {"naming", "comparing", "copying", "subtraction"}
 
 
 def test_fresh_weights_depend_on_the_seed_and_leave_the_global_one_alone() -> None:
@@ -56,7 +61,7 @@ def test_tokenizer_round_trip(text: str, tag: str) -> None:
 TOKENIZER = character_tokenizer()
 
 
-@pytest.mark.parametrize("source", [Grounding, Reading, Counting, Arithmetic])
+@pytest.mark.parametrize("source", [Grounding, Reading, Counting, Arithmetic, Naming, Comparing, Copying, Subtraction])
 def test_the_vocabulary_covers_the_built_in_domains(source: type) -> None:
     unknown = TOKENIZER.unk_token_id
     for position in range(50):

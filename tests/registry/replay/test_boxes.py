@@ -1,7 +1,7 @@
 import pytest
 
 from registry.example import MalformedExample
-from registry.replay.boxes import box_text
+from registry.replay.boxes import box_text, boxes_text
 
 SIZE = (640, 480)
 
@@ -43,3 +43,30 @@ def test_read(value, order, frame, expected):
 def test_refused(value, order, frame, complaint):
     with pytest.raises(MalformedExample, match=complaint):
         box_text(value, order, frame, SIZE)
+
+
+TWO = "[[10, 20, 30, 40], [0, 0, 5, 6]]"
+
+
+@pytest.mark.parametrize(
+    ("value", "order", "expected"),
+    [
+        ([[10, 20, 30, 40], [0, 0, 5, 6]], "xyxy", TWO),
+        (TWO, "xyxy", TWO),
+        ('```json\n[{"bbox_2d": [10, 20, 30, 40]}, {"bbox_2d": [0, 0, 5, 6]}]\n```', "xyxy", TWO),
+        ("<box>(10,20),(30,40)</box> and <box>(0,0),(5,6)</box>", "xyxy", TWO),
+        ({"bbox": [[10, 20, 20, 20], [0, 0, 5, 6]], "category": [0, 1]}, "xywh", TWO),
+        ({"boxes": [{"x1": 10, "y1": 20, "x2": 30, "y2": 40}, {"x1": 0, "y1": 0, "x2": 5, "y2": 6}]}, "xywh", TWO),
+        ([10, 20, 30, 40], "xyxy", "[[10, 20, 30, 40]]"),
+        ([[10, 20], [30, 40]], "xyxy", "[[10, 20, 30, 40]]"),
+        ({"bbox_2d": [10, 20, 30, 40]}, "xyxy", "[[10, 20, 30, 40]]"),
+    ],
+)
+def test_several(value, order, expected):
+    assert boxes_text(value, order, "file", SIZE) == expected
+
+
+@pytest.mark.parametrize("value", [[], "no box", [[1, 2, 3]], [[10, 20, 30, 40], [5, 5, 5, 5]], None, {"bbox": []}])
+def test_several_refused(value):
+    with pytest.raises(MalformedExample):
+        boxes_text(value, "xyxy", "file", SIZE)

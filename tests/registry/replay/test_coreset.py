@@ -69,7 +69,7 @@ def test_a_source_with_fewer_examples_is_used_whole():
 def test_a_malformed_row_is_counted_once_an_epoch():
     source = Coreset(Rows(5, bad=2), 5)
     assert len(source.take(10)) == 8
-    assert source.malformed == {"row is bad": 2}
+    assert source.malformed.counts == {"row is bad": 2}
 
 
 def test_missing_data_is_reported():

@@ -76,28 +76,19 @@ def test_choices_that_are_only_mentioned():
     assert fields.with_choices(question, ("newt", "bat")) == question + "\nA. newt\nB. bat"
 
 
+def test_a_question_of_several_columns():
+    columns = {"question": ["hint", "question"]}
+    assert fields.rename({"hint": "It mews.", "question": "Which?"}, columns) == {"question": "It mews.\nWhich?"}
+    assert fields.rename({"hint": "nan", "question": "Which?"}, columns) == {"question": "Which?"}
+    assert fields.rename({"hint": None, "question": None}, columns) == {"question": None}
+
+
 def test_columns_that_stand_together():
     row = {"A": "x", "B": "y", "C": "nan", "D": None, "hint": "nan"}
     assert fields.rename(row, {"choices": ["A", "B", "C", "D"], "question": "hint"}) == {
         "choices": ["x", "y"],
         "question": "nan",
     }
-
-
-def test_reasoning_before_the_answer_is_the_target():
-    reply = "<think>1 + 1</think><answer>2</answer>"
-    turns = [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": reply}]
-    assert fields.conversations({"conversations": turns})["target"] == reply
-    turns[1]["value"] = "<answer>2</answer>"
-    assert "target" not in fields.conversations({"conversations": turns})
-
-
-@pytest.mark.parametrize(
-    "turns", [None, [], "text", [{"from": "human", "value": "?"}], [{"from": "gpt", "value": "!"}] * 2, ["a", "b"]]
-)
-def test_conversations_refused(turns):
-    with pytest.raises(MalformedExample, match="conversations"):
-        fields.conversations({"conversations": turns})
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_vlm_r1_refcoco(tmp_path):
     assert (first.answer, second.answer) == ("[1, 2.5, 30, 40]", "[5, 6, 7, 8]")
     assert (first.images[0].size, first.file_size, first.box_frame) == ((32, 24), (64, 48), "file")
     assert source.malformed.total() == 2
-    assert next(iter(source.malformed)).startswith(f"{paths[0]}, line 3: image 'train2014/gone.png' does not exist")
+    assert source.malformed.listed[0].startswith(f"{paths[0]}, line 3: image 'train2014/gone.png' does not exist")
 
 
 def test_lisa_test_is_one_json_list(tmp_path):
@@ -145,10 +145,10 @@ def test_lines_that_are_no_rows_are_skipped_and_counted(tmp_path):
     source = Jsonl(str(file), shuffle=False)
     source.check()
     assert [example.question for example in source.take(source.length)] == ["q0", "größer?"]
-    assert sorted(reason.split(", ")[1].split(":")[0] for reason in source.malformed) == [
+    assert sorted(reason.split(", ")[1].split(":")[0] for reason in source.malformed.listed) == [
         *("line 10", "line 3", "line 4", "line 5", "line 6", "line 7", "line 8")
     ]
-    assert f"{file}, line 5: answer is missing" in source.malformed
+    assert f"{file}, line 5: answer is missing" in source.malformed.listed
 
 
 def test_rows_may_lack_what_the_converter_reads(tmp_path):
@@ -161,7 +161,7 @@ def test_rows_may_lack_what_the_converter_reads(tmp_path):
     (tmp_path / "1.png").write_bytes(png())
     source = Jsonl(write_jsonl(tmp_path / "data.jsonl", [*rows(1), picture]), shuffle=False)
     source.take(2)
-    assert list(source.malformed) == [f"{path}, line 2: question is missing"]
+    assert source.malformed.listed == [f"{path}, line 2: question is missing"]
 
 
 @pytest.mark.parametrize(

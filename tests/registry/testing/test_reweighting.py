@@ -124,6 +124,10 @@ class AcceptsAnything(Last):
         pass
 
 
+class ForgetsItsStateAndAcceptsAnything(ForgetsItsState, AcceptsAnything):
+    pass
+
+
 class KeepsPartOfARejectedStep(Last):
     def update(self, signals):
         for name, value in signals.items():
@@ -211,6 +215,27 @@ def test_the_contract_kept(policy):
 def test_each_breach_is_caught_and_described(policy, message):
     with pytest.raises(AssertionError, match=message):
         check_reweighting_policy(policy)
+
+
+class DividesByZero(Last):
+    @property
+    def weights(self):
+        return {name: 1.0 / (self.last[name] - 1) for name in self.objectives}
+
+
+def test_all_that_is_broken_is_reported_with_what_to_do():
+    with pytest.raises(AssertionError) as caught:
+        check_reweighting_policy(ForgetsItsStateAndAcceptsAnything)
+    message = str(caught.value)
+    assert message.startswith("ForgetsItsStateAndAcceptsAnything breaks 2 of the 8 promises of a reweighting policy")
+    assert "assert_state_round_trip: A run interrupted at a random step and resumed" in message
+    assert "do: give everything that `update` changes in state_dict" in message
+    assert "do: begin `update` with self.check_known(signals)" in message
+
+
+def test_an_error_of_the_policy_is_reported_with_its_line():
+    with pytest.raises(AssertionError, match=rf"raised ZeroDivisionError: .* at {__file__}:\d+"):
+        check_reweighting_policy(DividesByZero)
 
 
 def test_importable_without_pytest_and_without_torch():

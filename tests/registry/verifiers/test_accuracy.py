@@ -99,7 +99,7 @@ def test_mathematics(reference: str, right: list[str], wrong: list[str]) -> None
     [
         ("New York", ["new york", "New  York.", r"\text{New York}", '"New York"'], ["York", "New York City"]),
         ("12 May 2020", ["12 may 2020"], ["5 June 2020", "2020"]),
-        ("3 cm", ["3cm", "3 cm."], ["3 m", "3"]),
+        ("3 cm", ["3cm", "3 cm.", "3"], ["3 m", "4"]),
         ("B", ["B", "b", "(B)", "B.", "B) dog", r"\boxed{B}"], ["A", "A or B", "dog", "A) B"]),
     ],
 )

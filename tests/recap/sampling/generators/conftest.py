@@ -22,6 +22,7 @@ from recap.model.scoring import Scorer, Scoring
 from recap.sampling.generators import VLLMServer
 from registry.backends.base import EncodedPrompts, LoadedModel
 from registry.backends.tiny_qwen2_5_vl import TinyQwen2_5_VL
+from registry.chat import Chat
 from registry.example import Example
 
 MODEL = "served-model"
@@ -96,10 +97,8 @@ class FakeVLLM:
                 choices[0]["prompt_logprobs"] = self.score(encoded)
             return {"choices": choices}
         if path == "/v1/chat/completions":
-            (message,) = body["messages"]
-            *pictures, text = message["content"]
-            images = tuple(picture_of(part["image_url"]["url"]) for part in pictures)
-            encoded = self.loaded.encode([text["text"]], [Example("x", "", "", images)], CPU)
+            chat, images = asked_in(body)
+            encoded = self.loaded.encode([chat], [Example("x", "", "", images)], CPU)
             choices = self.complete(encoded, body, chat=True)
             scored = {"prompt_logprobs": self.score(encoded)} if "prompt_logprobs" in body else {}
             return {"prompt_token_ids": encoded.inputs["input_ids"][0].tolist(), "choices": choices, **scored}
@@ -188,6 +187,17 @@ def handler_of(fake: FakeVLLM) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+def asked_in(body: Any) -> tuple[Chat, tuple[Image.Image, ...]]:
+    """What the messages of a request ask, pictures marked where they stand."""
+    texts = ["".join(part.get("text", "<image>") for part in message["content"]) for message in body["messages"]]
+    pictures = [part for message in body["messages"] for part in message["content"] if part["type"] == "image_url"]
+    system = texts.pop(0) if body["messages"][0]["role"] == "system" else None
+    *before, asked = texts
+    shots = tuple(zip(before[::2], before[1::2], strict=True))
+    arguments = body.get("chat_template_kwargs", {})
+    return Chat(asked, system, shots, arguments), tuple(picture_of(part["image_url"]["url"]) for part in pictures)
 
 
 def picture_of(url: str) -> Image.Image:

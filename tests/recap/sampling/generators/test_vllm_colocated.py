@@ -6,6 +6,7 @@ import importlib.util
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -117,6 +118,20 @@ def test_a_log_prob_that_vllm_does_not_give_is_nan(trained: LoadedModel, monkeyp
     rollout = sample(trained, generator)
     assert rollout.sampler_log_probs is not None
     assert math.isnan(rollout.sampler_log_probs[0, 0])
+
+
+@pytest.mark.usefixtures("vllm")
+def test_the_engine_has_the_precision_and_the_pictures_of_the_model_in_training(
+    trained: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, accelerator = VLLMColocated(), Accelerator(cpu=True)
+    generator.start(trained, accelerator)
+    assert generator._llm.settings["dtype"] == "float32"
+    assert generator._llm.settings["mm_processor_kwargs"] is None
+    monkeypatch.setattr(Accelerator, "mixed_precision", "bf16")
+    generator.start(replace(trained, max_pixels=401_408), accelerator)
+    assert generator._llm.settings["dtype"] == "bfloat16"
+    assert generator._llm.settings["mm_processor_kwargs"] == {"max_pixels": 401_408}
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

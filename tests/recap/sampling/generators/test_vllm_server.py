@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from recap.data.prompts import Prompt
+from recap.data.prompts import Asking, Prompt
 from recap.evaluation.capabilities import Capability
 from recap.evaluation.evaluate import evaluate
 from recap.experiment.config import LoadedConfig
@@ -111,6 +111,27 @@ def test_what_is_asked_for(trained: LoadedModel, generator: VLLMServer, server: 
     assert server.posted("/v1/completions")[1] == text
 
 
+def test_a_whole_chat_reaches_the_server_as_the_model_in_training_reads_it(
+    trained: LoadedModel, generator: VLLMServer, server: Any
+) -> None:
+    """System prompt, shots, arguments, and pictures in their places: the server's token ids are compared with ours."""
+    (picture,) = EXAMPLES[0].images
+    asking = Asking(
+        prompt="look: {question}", system="be brief", shots=[("1+1=?", "2")], chat_arguments={"enable_thinking": False}
+    )
+    between = Example("between", "is <image> like <image>?", "", (picture, *EXAMPLES[2].images))
+    prompts = [asking.ask(example) for example in (between, *EXAMPLES)]
+    rollout = roll_out(
+        trained, prompts, group_size=2, max_new_tokens=4, temperature=1.0, device=CPU, generator=generator
+    )
+    assert len(rollout.completions) == 8
+    asked = server.posted("/v1/chat/completions")
+    assert len(asked) == 3
+    assert all(body["chat_template_kwargs"] == {"enable_thinking": False} for body in asked)
+    kinds = {tuple(part["type"] for part in body["messages"][-1]["content"]) for body in asked}
+    assert kinds == {("text", "image_url", "text", "image_url", "text"), ("image_url", "text")}
+
+
 def seeds_of(rollout: Rollout, step: int = 0) -> list[int]:
     return [request.seed for request in generation_requests(rollout.prompts, rollout.encoded, 0, step)]
 
@@ -163,6 +184,8 @@ def test_every_step_samples_with_the_weights_of_the_last_update(
 
 
 class Always:
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float:
         return float(len(completion) % 2)
 
@@ -199,7 +222,7 @@ def test_a_forbidden_token_ends_its_completion(small: Small, server: Any, throug
     """Its log-prob in training is -inf; the step must stay finite, even where it came first."""
     trainer = Trainer(small(*through_server, "grpo.skip_zero_advantage = False").experiment)
     drawn = trainer.draw()
-    prompts = [prompt for _, prompt in drawn]
+    prompts = [prompt for _, prompt in drawn.drawn]
     forbidden = trainer.loaded.forbidden_token_ids[0]
     encoded = trainer.loaded.encode([p.text for p in prompts], [p.example for p in prompts], CPU)
     for request in generation_requests(prompts, encoded, 0, 0):

@@ -8,14 +8,14 @@ from typing import Any
 from registry.example import Example
 
 
-def references_of(example: Example) -> tuple[str, ...]:
-    """All accepted answers: ``metadata['answers']`` where the row has it, else `example.answer`.
+def listed_answers(example: Example) -> tuple[str, ...]:
+    """Those of ``metadata['answers']`` where the row has them, else `example.answer` alone.
 
     Understands a list of texts, VQAv2's list of ``{'answer': ...}`` and SQuAD's ``{'text': [...]}``.
 
-    >>> references_of(Example(id="1", question="?", answer="two"))
+    >>> listed_answers(Example(id="1", question="?", answer="two"))
     ('two',)
-    >>> references_of(Example(id="1", question="?", answer="two", metadata={"answers": {"text": ["two", "2"]}}))
+    >>> listed_answers(Example(id="1", question="?", answer="two", metadata={"answers": {"text": ["two", "2"]}}))
     ('two', '2')
 
     Raises:

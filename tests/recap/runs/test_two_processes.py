@@ -1,0 +1,105 @@
+"""Two processes of one run, of which one breaks, or is asked to stop."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from recap.runs.checkpoint import list_checkpoints
+from recap.runs.run_directory import read_record
+
+ROOT = Path(__file__).resolve().parents[3]
+PLUGIN = """
+import os, signal
+
+import recap.learning.intake as intake
+import recap.learning.trainer as trainer
+from accelerate import Accelerator
+
+place, rank = os.environ["PLACE"], os.environ["RANK"]
+calls = []
+
+
+def broken(original, happens):
+    def call(*given, **named):
+        calls.append(original)
+        if len(calls) == 2 and rank == "1":
+            happens()
+        return original(*given, **named)
+
+    return call
+
+
+def breaks():
+    raise RuntimeError("out of luck")
+
+
+def asks_to_stop():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if place == "draw":
+    intake.draw = broken(intake.draw, breaks)
+elif place == "stop":
+    trainer.roll_out = broken(trainer.roll_out, asks_to_stop)
+elif place == "update":
+    trainer.Trainer.passes = broken(trainer.Trainer.passes, breaks)
+"""
+BINDINGS = (
+    "train.steps = 3",
+    "checkpoints.every = None",
+    "checkpoints.save_model = False",
+    "reweighting.recap.window = 1",
+)
+
+
+def train(arguments: list[str], place: str = "") -> tuple[int, str]:
+    """A run on two processes; its exit code and output."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PLACE": place}
+    command = [*launch, "-m", "recap", "train", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, env=environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def arguments(small_bindings: list[str], tmp_path: Path) -> list[str]:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    bindings = [part for binding in (*small_bindings, *BINDINGS) for part in ("-b", binding)]
+    plugin = ["--plugin", str(tmp_path / "plugin.py")]
+    return ["experiments/quickstart.gin", "--allow-unused", "--output", str(tmp_path / "run"), *plugin, *bindings]
+
+
+def losses_and_status(run: Path) -> tuple[dict[int, float], str]:
+    run_id = str(read_record(run).mlflow_run_id)
+    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+    history = client.get_metric_history(run_id, "loss")
+    assert len(history) == len({metric.step for metric in history})
+    return {metric.step: metric.value for metric in history}, client.get_run(run_id).info.status
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("place", "status"), [("draw", "FAILED"), ("stop", "KILLED"), ("update", "FAILED")])
+def test_what_happens_to_one_process_ends_both_with_a_checkpoint(
+    arguments: list[str], tmp_path: Path, place: str, status: str
+) -> None:
+    """In step 2, on the second process; the resumed run takes the step again and comes to its end."""
+    run = tmp_path / "run"
+    code, output = train(arguments, place)
+    assert code != 0
+    assert [path.name for path in list_checkpoints(run)] == ["checkpoint-000001"], output[-3000:]
+    assert ("out of luck" in output) == (place != "stop")
+    losses, found = losses_and_status(run)
+    assert (list(losses), found) == ([1], status)
+    word = "interrupted" if place == "stop" else "the step failed"
+    assert re.search(rf"{word}: saved \S*/run/checkpoint-000001, the state before it", output.replace("\n", ""))
+    code, output = train(["--resume", str(run)])
+    assert code == 0, output[-3000:]
+    losses, found = losses_and_status(run)
+    assert (list(losses), found) == ([1, 2, 3], "FINISHED")
