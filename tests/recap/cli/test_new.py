@@ -29,6 +29,7 @@ def new(folder: Path, *arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_package_passes_its_tests_and_its_experiment_is_valid(kind: str, tmp_path: Path) -> None:
     name = f"packaged_{kind}"

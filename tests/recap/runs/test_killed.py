@@ -115,6 +115,7 @@ def test_killed_at_random_and_resumed(arguments: list[str], tmp_path: Path, seed
     assert runs[killed] == expected
 
 
+@pytest.mark.slow
 def test_killed_while_a_checkpoint_is_written(arguments: list[str], tmp_path: Path) -> None:
     plugin = tmp_path / "dies.py"
     plugin.write_text(DIES_WHILE_SAVING)

@@ -72,6 +72,7 @@ def test_counts_of_a_resumed_run_are_those_of_one_left_alone(
     assert "rows.jsonl, line 2: cannot be encoded: ValueError: absolute aspect ratio" in said.replace(" /", "/")
 
 
+@pytest.mark.slow
 def test_counts_on_two_processes_resumed_on_two_and_on_one(
     small: Callable[..., LoadedConfig], poisoned: list[str], small_bindings: list[str], tmp_path: Path
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_step_that_breaks_leaves_a_checkpoint_of_the_state_before_it(
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["draw", "rollout", "verification", "evaluation"])
 def test_a_signal_is_heard_inside_a_step(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

@@ -167,6 +167,7 @@ def test_a_database_that_another_process_locks(small: Small, tmp_path: Path, dat
     assert status(run.tracker.run_id) == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_database_that_stays_locked_is_made_up_for_by_sync(
     small: Small, tmp_path: Path, database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
