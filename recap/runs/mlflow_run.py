@@ -19,6 +19,7 @@ MAX_METRICS_PER_CALL = 1000  # MLflow's own limits
 MAX_PARAMS_PER_CALL = 100
 TABLES = "rollouts"  # the folder of the tables, one file per step
 OPEN_WAIT_S = 120.0
+SQLITE = "sqlite:///"
 SQLITE_WAIT_S = 5.0  # as MLflow's own connections
 HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}  # s; the queue tries again itself
 
@@ -130,7 +131,13 @@ def connect(uri: str) -> Any:
 
     # A database that is locked for an hour is said once, by whoever calls: not with two tracebacks an attempt.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    return MlflowClient(tracking_uri=uri)
+    return MlflowClient(tracking_uri=_absolute(uri))
+
+
+def _absolute(uri: str) -> str:
+    """MLflow keeps one open database per address as written: a relative one would outlive a change of directory."""
+    scheme, path = uri[: len(SQLITE)], uri[len(SQLITE) :]
+    return scheme + os.path.abspath(path) if scheme == SQLITE and not path.startswith(("/", ":")) else uri
 
 
 def start_run(settings: Tracking, run_name: str, files: Mapping[str, str]) -> str:
@@ -220,9 +227,9 @@ def check_sqlite(uri: str) -> None:
     Raises:
         ValueError: it cannot, and why.
     """
-    if not uri.startswith("sqlite:///"):
+    if not uri.startswith(SQLITE):
         return
-    path = Path(uri.removeprefix("sqlite:///"))
+    path = Path(uri.removeprefix(SQLITE))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab"):
@@ -251,8 +258,8 @@ def _experiment_id(client: Any, settings: Tracking) -> str:
     if found is not None:
         return str(found.experiment_id)
     location = None
-    if settings.resolved_uri.startswith("sqlite:///"):
-        database = Path(settings.resolved_uri.removeprefix("sqlite:///")).resolve()
+    if settings.resolved_uri.startswith(SQLITE):
+        database = Path(settings.resolved_uri.removeprefix(SQLITE)).resolve()
         location = (database.parent / "artifacts" / settings.experiment).as_uri()
     return str(client.create_experiment(settings.experiment, artifact_location=location))
 

@@ -19,6 +19,7 @@ from recap.experiment.config import LoadedConfig
 from recap.optimization.adamw import AdamW
 from recap.runs.checkpoint import list_checkpoints, read_state
 from recap.runs.launch import shared_run_directory
+from recap.runs.mlflow_run import connect
 from recap.runs.resumption import find_resumption
 from recap.runs.run import Run
 from recap.runs.run_directory import RunRecord, read_record, started_with
@@ -100,6 +101,9 @@ def test_a_run_is_resumed_from_another_directory(
     rows = [json.dumps({"question": f"{i}+1=?", "answer": str(i + 1)}) for i in range(40)]
     (here / "rows.jsonl").write_text("\n".join(rows))
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    (elsewhere := tmp_path / "elsewhere" / "runs").mkdir(parents=True)  # where this process logged before
+    monkeypatch.chdir(elsewhere.parent)
+    connect("sqlite:///runs/mlflow.db").search_experiments()
     bindings = small_command(
         small_bindings,
         "replay.jsonl.path = 'rows.jsonl'",
