@@ -21,8 +21,9 @@ VLLM_PIP := $(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-chec
 quickstart: $(VENV)/.base
 	$(BIN)/python tools/quickstart.py
 
+# Two processes of one thread each; the tests of a file stay together and share what they load.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/.smollm2
 	$(BIN)/python -m pytest -m slow

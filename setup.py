@@ -28,6 +28,7 @@ TEST = [
     "mypy>=1.11",
     "pytest>=8",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "ruff>=0.8",
     "trl>=1.16",  # what the loss is compared with
 ]

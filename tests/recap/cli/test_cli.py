@@ -22,8 +22,8 @@ from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy
 
 
-@reweighting_policies.register("underdog")
-class Underdog(ReweightingPolicy):
+@reweighting_policies.register("laggard")
+class Laggard(ReweightingPolicy):
     """Weights objectives by how far their last signal was from 1."""
 
     def __init__(self, objectives, floor=0.1):
@@ -168,18 +168,18 @@ def test_check_fails_on_a_bad_file_with_one_error(tmp_path: Path) -> None:
 def test_a_policy_of_your_own_trains_without_touching_the_package(
     tmp_path: Path, small_bindings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "underdog.py").write_text(PLUGIN)
+    (tmp_path / "laggard.py").write_text(PLUGIN)
     monkeypatch.chdir(tmp_path)
-    bindings = [*small_bindings, "train.reweighting = @reweighting.underdog", "reweighting.underdog.floor = 0.2"]
+    bindings = [*small_bindings, "train.reweighting = @reweighting.laggard", "reweighting.laggard.floor = 0.2"]
     with reweighting_policies.temporarily():
         code, output = run(
-            "train", QUICKSTART, "--plugin", "underdog.py", "--output", str(tmp_path / "run"), *small(bindings)
+            "train", QUICKSTART, "--plugin", "laggard.py", "--output", str(tmp_path / "run"), *small(bindings)
         )
     assert code == 0, output
     client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
     (logged,) = client.search_runs([client.get_experiment_by_name("recap quickstart").experiment_id])
-    assert logged.data.params["reweighting"] == "Underdog"
-    assert logged.info.run_name == "quickstart-underdog"
+    assert logged.data.params["reweighting"] == "Laggard"
+    assert logged.info.run_name == "quickstart-laggard"
     assert len({value for name, value in logged.data.metrics.items() if name.startswith("weight/")}) > 1
 
 
