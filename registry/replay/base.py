@@ -52,7 +52,7 @@ class ReplaySource(ABC):
 
     @property
     def is_open(self) -> bool:
-        """Whether examples can be had at once; false where the first would be downloaded or built."""
+        """Whether it was opened in this process: the next example costs no more than reading it. See `at_hand`."""
         return True
 
     @abstractmethod
@@ -66,7 +66,7 @@ class ReplaySource(ABC):
 
     @property
     def at_hand(self) -> bool:
-        """Whether length and examples can be had at once: without a download, a copy or a look at every row."""
+        """Whether it can be opened, and its length known, without a download, a copy or a look at every row."""
         return True
 
     def occurrence(self, position: int) -> int:

@@ -81,7 +81,7 @@ def number_placeholders(text: str, num_placeholders: int) -> bool:
 
 def number_bullet_lists(text: str, num_bullets: int) -> bool:
     """Lines that begin with ``*``, but not ``**``, or with ``-``."""
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.lstrip() for line in text.splitlines()]  # "* " is an empty bullet
     stars = sum(line.startswith("*") and len(line) > 1 and line[1] != "*" for line in lines)
     return stars + sum(line.startswith("-") for line in lines) == num_bullets
 

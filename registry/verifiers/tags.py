@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import re
 
-from registry.answer_places import ANSWER, END_ANSWER, find_answer, is_well_placed
+from registry.answer_places import ANSWER, END_ANSWER, is_well_placed
 
 THINK, END_THINK = "<think>", "</think>"
 
 _THOUGHT_TO_ANSWER = re.compile(rf"{END_THINK}\s*{ANSWER}")
-
-
-def answer_text(completion: str) -> str | None:
-    """Text of the last complete `<answer>...</answer>`; None where there is none.
-
-    >>> answer_text("<think>2 + 2</think><answer> 4 </answer>")
-    ' 4 '
-    >>> answer_text("<answer>3</answer> no: <answer>4</answer>")
-    '4'
-    >>> answer_text("4") is None
-    True
-    """
-    return find_answer(completion, "tags")
 
 
 def is_answer(completion: str, strict: bool = True) -> bool:

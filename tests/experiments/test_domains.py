@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "dapo_math": {"source_prompt": CHAT, "reward_model": {"ground_truth": "2", "style": "rule"}},
 }  # fmt: skip
 
+# scope of the source -> a row of a JSON list beside its pictures
+BOXED = {"image": "train2014/1.png", "problem": "Where is the cat?", "solution": [8, 10.5, 40, 30]}
+FILE_ROWS: dict[str, dict[str, Any]] = {"lisa_test": BOXED, "refcoco_test": BOXED}
+
 FILES = {
-    **{file.stem: file for file in (DOMAINS / "benchmarks").glob("*.gin") if file.stem not in ("lisa", "refcoco")},
+    **{file.stem: file for file in (DOMAINS / "benchmarks").glob("*.gin")},
     **{file.stem: file for file in (DOMAINS / "text").glob("*.gin")},
 }
 
@@ -90,6 +95,13 @@ def _local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     yield
     gin.clear_config()
+
+
+def written(folder: Path, row: dict[str, Any]) -> str:
+    (folder / "train2014").mkdir(parents=True)
+    (folder / row["image"]).write_bytes(PICTURE["bytes"])
+    (folder / "rows.json").write_text(json.dumps([row]))
+    return str(folder)
 
 
 def saved(folder: Path, row: dict[str, Any]) -> str:
@@ -105,7 +117,8 @@ def saved(folder: Path, row: dict[str, Any]) -> str:
 def test_rows_as_published_become_examples_and_the_reference_earns_all(name: str, tmp_path: Path) -> None:
     text = FILES[name].read_text()
     scopes = [scope for scope in ROWS if f"@{scope}/replay" in text]
-    assert scopes
+    file_scopes = [scope for scope in FILE_ROWS if f"@{scope}/replay" in text]
+    assert scopes or file_scopes
     capabilities = [line.split("/")[0] for line in text.splitlines() if "/Capability.source" in line]
     trained = [line.split("/")[0] for line in text.splitlines() if "/Domain.source" in line]
     domains = ", ".join(f"@{one}/Domain()" for one in trained) or "@arithmetic/Domain()"
@@ -122,6 +135,9 @@ def test_rows_as_published_become_examples_and_the_reference_earns_all(name: str
         path = saved(tmp_path / scope, ROWS[scope])
         lines += [f"{scope}/replay.hub_dataset.dataset = '{path}'", f"{scope}/replay.hub_dataset.configs = ()"]
         lines += [f"{scope}/replay.hub_dataset.split = 'train'"]
+    for scope in file_scopes:
+        path = written(tmp_path / scope, FILE_ROWS[scope])
+        lines += [f"{scope}/replay.jsonl.path = '{path}/rows.json'", f"{scope}/replay.jsonl.image_root = '{path}'"]
     mine = tmp_path / "mine.gin"
     mine.write_text("\n".join(lines))
     experiment = load_config(mine, allow_unused=True).experiment
@@ -130,7 +146,8 @@ def test_rows_as_published_become_examples_and_the_reference_earns_all(name: str
     parts += [(part, list(part.verifiers.values())) for part in experiment.domains if trained]
     for part, verifiers in parts:
         (example,) = part.source.take(1)
-        example = replace(example, answer_in=part.answer)
+        as_is = example.file_size  # nothing is resized
+        example = replace(example, answer_in=part.answer, processed_size=as_is)
         assert part.source.malformed.total() == 0
         prompt = part.ask(example).text
         assert "{question}" not in prompt
@@ -142,4 +159,4 @@ def test_rows_as_published_become_examples_and_the_reference_earns_all(name: str
 
 def test_every_row_belongs_to_a_file() -> None:
     together = "".join(file.read_text() for file in FILES.values())
-    assert [scope for scope in ROWS if f"@{scope}/replay" not in together] == []
+    assert [scope for scope in {**ROWS, **FILE_ROWS} if f"@{scope}/replay" not in together] == []

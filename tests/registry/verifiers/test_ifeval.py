@@ -64,6 +64,7 @@ CASES: list[tuple[str, dict[str, Any], str, bool]] = [
     ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* one\n  - two", True),
     ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* one\n** two", False),
     ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* one\n* two\n* three", False),
+    ("detectable_format:number_bullet_lists", {"num_bullets": 1}, "A list:\n  *  \nIt ends.", True),
     ("detectable_format:constrained_response", {}, "Well. My answer is maybe.", True),
     ("detectable_format:constrained_response", {}, "Maybe.", False),
     ("detectable_format:number_highlighted_sections", {"num_highlights": 2}, "*one* and *two*", True),

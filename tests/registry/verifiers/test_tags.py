@@ -7,8 +7,9 @@ import time
 import pytest
 
 import registry
+from registry.answer_places import find_answer
 from registry.core import Registry
-from registry.verifiers.tags import answer_text, is_answer, is_thought_and_answer
+from registry.verifiers.tags import is_answer, is_thought_and_answer
 
 LONG = 100_000
 
@@ -45,8 +46,8 @@ def test_examples_in_docstrings(name: str) -> None:
         ("", None),
     ],
 )
-def test_answer_text(completion: str, text: str | None) -> None:
-    assert answer_text(completion) == text
+def test_the_answer_in_tags(completion: str, text: str | None) -> None:
+    assert find_answer(completion, "tags") == text
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_answer_text(completion: str, text: str | None) -> None:
 @pytest.mark.parametrize("strict", [True, False])
 def test_hostile_text_takes_linear_time(hostile: str, strict: bool) -> None:
     start = time.perf_counter()
-    answer_text(hostile)
+    find_answer(hostile, "tags")
     is_answer(hostile, strict)
     is_thought_and_answer(hostile, strict)
     assert time.perf_counter() - start < 1  # takes milliseconds; quadratic time would be minutes
