@@ -50,7 +50,7 @@ tiny-model: $(VENV)/.base
 	$(BIN)/python tools/make_tiny_model.py
 
 ui: $(VENV)/.base
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db
+	$(BIN)/recap ui
 
 $(VENV)/.base: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)

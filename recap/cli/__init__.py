@@ -2,7 +2,7 @@
 
 from recap.cli.application import app
 
-from recap.cli import train, check, prepare, export, sync, compare, experiments, parts, new, study  # isort: skip
+from recap.cli import train, check, prepare, export, sync, compare, ui, experiments, parts, new, study  # isort: skip
 
 __all__ = [
     "app",
@@ -17,6 +17,7 @@ __all__ = [
     "study",
     "sync",
     "train",
+    "ui",
 ]
 
 

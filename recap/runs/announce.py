@@ -1,9 +1,14 @@
-"""The first lines of a run."""
+"""The first lines of a run, and its last."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from recap.experiment.layout import live_layout, notes
 from recap.learning.trainer import Trainer
+from recap.runs.links import base_of, charts_page, is_server, runs_page
+from recap.runs.spill import FOLDER, WHERE
 
 
 def first_lines(trainer: Trainer, run_id: str | None) -> list[str]:
@@ -16,3 +21,25 @@ def first_lines(trainer: Trainer, run_id: str | None) -> list[str]:
         f" completions; MLflow {experiment.tracking.resolved_uri}, run {run_id}",
         *(f"note: {note}" for note in notes(experiment, live_layout(accelerator), dtype)),
     ]
+
+
+def last_lines(directory: Path, enabled: bool = True) -> list[str]:
+    """Where a run is to be found: its directory, and its pages in MLflow or the command that shows them.
+
+    Args:
+        enabled: false on every process but the main one: nothing is said there.
+    """
+    file = directory / FOLDER / WHERE
+    if not enabled or not file.is_file():
+        return []
+    place = json.loads(file.read_text())
+    uri, lines = place["uri"], [f"run directory: {directory}"]
+    if uri is not None and is_server(uri):
+        base = base_of(uri)
+        lines += [
+            f"charts: {charts_page(base, place['experiment_id'], place['run_id'])}",
+            f"all runs: {runs_page(base, place['experiment_id'])}",
+        ]
+    else:
+        lines.append(f"charts, tables, examples: recap ui {directory}")
+    return lines

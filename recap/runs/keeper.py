@@ -9,7 +9,6 @@ from pathlib import Path
 from accelerate.utils import broadcast_object_list
 
 from recap.experiment.config import Command
-from recap.experiment.describe import settings
 from recap.learning.trainer import Trainer
 from recap.parallel.local_work import FailedTogether, Interrupted
 from recap.runs.checkpoint import CheckpointError, clean_up, latest_checkpoint, save_checkpoint
@@ -17,6 +16,7 @@ from recap.runs.last_word import say_failed
 from recap.runs.progress import TrainingProgress
 from recap.runs.resumption import Resumption, finished_line
 from recap.runs.run_directory import RunRecord, former_config, note_step
+from recap.runs.run_page import run_page
 from recap.runs.state import RunState, Snapshot
 from recap.runs.tracking import Tracker
 from recap.runs.unsaved_state import UnsavedState
@@ -67,7 +67,9 @@ class Keeper:
             self.record = RunRecord(self.run_id, command, forked_from=origin, passed_over=(*earlier, *passed_over))
             if self.accelerator.is_main_process:
                 self.record.write(self.directory, config)
-                self.tracker.describe(settings(self.experiment) | {"model": self.trainer.loaded.description}, config)
+                self.tracker.describe(
+                    run_page(self.experiment, self.trainer.loaded.description, config, command, self.directory)
+                )
                 self.tracker.tag(found.tags if found is not None else {})
             return
         assert found.record is not None

@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 
 from recap.experiment.run_settings import Tracking
-from recap.runs.mlflow_run import connect
+from recap.runs.mlflow_store import connect
 
 WAIT_S = 15.0  # a launcher kills the other processes half a minute after the first has died
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from recap.evaluation.comparable import MeasuredRun
 from recap.evaluation.outcomes import read_outcomes
 from recap.experiment.run_settings import Tracking
-from recap.runs.mlflow_run import connect, find_run
+from recap.runs.mlflow_store import connect, find_run
 from recap.runs.outcomes import FOLDER
 from recap.runs.run_directory import run_directory
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from recap.experiment.experiment import Experiment
 from recap.learning.trainer import StepResult, Trainer
 from recap.model.ways import metrics, tags, ways_taken
 from recap.parallel.processes import is_main_process
-from recap.runs.announce import first_lines
+from recap.runs.announce import first_lines, last_lines
 from recap.runs.evaluations import Evaluations
 from recap.runs.export import export_run
 from recap.runs.interrupts import Interrupts
@@ -24,6 +25,7 @@ from recap.runs.resumption import find_resumption
 from recap.runs.rollout_table import rollout_rows
 from recap.runs.run_directory import changes, free_run_directory
 from recap.runs.skip import pass_over
+from recap.runs.system_metrics import of_this_machine
 from recap.runs.tracking import Tracker, status_of
 
 
@@ -107,8 +109,9 @@ class Run:
             experiment.steps, start=trainer.step_number, enabled=self.accelerator.is_local_main_process
         )
         interrupts = Interrupts()
+        system = of_this_machine(self.tracker, keeper.run_id, self.accelerator)
         try:
-            with interrupts, progress, experiment.rewards:
+            with interrupts, progress, experiment.rewards, system or nullcontext():
                 progress.say(*first_lines(trainer, self.tracker.run_id), *self.notices)
                 if self._evaluate_if_due(progress):
                     keeper.save(progress)
@@ -129,7 +132,7 @@ class Run:
             status = status_of(error)
             raise
         finally:
-            progress.say(*self.tracker.finish(status))
+            progress.say(*self.tracker.finish(status), *last_lines(self.directory, is_main_process()))
         return self.scores
 
     def save_checkpoint(self) -> Path:

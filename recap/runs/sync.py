@@ -9,7 +9,8 @@ from pathlib import Path
 
 from recap.experiment.run_settings import Tracking
 from recap.runs.delivery import Delivery
-from recap.runs.mlflow_run import MLflowRun, find_run
+from recap.runs.mlflow_run import MLflowRun
+from recap.runs.mlflow_store import find_run
 from recap.runs.run_directory import run_directory
 from recap.runs.spill import FOLDER, REFUSED, WHERE, Spill
 

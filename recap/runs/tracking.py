@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +12,11 @@ from urllib.parse import urlsplit
 
 from recap.experiment.run_settings import MAX_TAG_LENGTH, Tracking
 from recap.runs.delivery import Delivery
-from recap.runs.mlflow_run import MAX_METRICS_PER_CALL, TABLES, MLflowRun, reopen_run, start_run
-from recap.runs.spill import REFUSED, WHERE, Spill
+from recap.runs.mlflow_run import MAX_METRICS_PER_CALL, TABLES, MLflowRun
+from recap.runs.mlflow_store import find_run, reopen_run, start_run
+from recap.runs.provenance import environment
+from recap.runs.run_page import RunPage
+from recap.runs.spill import FOLDER, REFUSED, WHERE, Spill
 
 
 class Tracker:
@@ -37,6 +36,9 @@ class Tracker:
         same: whether the run goes on as it was. Where it does not, steps that it holds already are logged again: MLflow
             shows the values that came last.
         enabled: false on every process but the main one: then nothing is logged.
+
+    Attributes:
+        since: when the run began, in seconds of the clock; of a resumed one, when it first did.
 
     Raises:
         ValueError: MLflow cannot be used, or the run to go on with is not there, or another process is at it.
@@ -59,6 +61,7 @@ class Tracker:
         self.run_id = run_id
         self._held: set[tuple[str, int]] = set()  # metrics and steps from `step` on that a resumed run has already
         self._said = ""
+        self.since = time.time()
         if not enabled:
             return
         self._spill = Spill(directory)
@@ -69,21 +72,36 @@ class Tracker:
                 held = reopen_run(settings, run_id, step) | _points(self._spill)
                 self._held = held if same else set()
                 self._spill.put({"status": "RUNNING"})  # after the end that a former process may have left in the queue
-            place = {"run_id": self.run_id, "uri": _lasting(settings.resolved_uri)}
-            (directory / "tracking" / WHERE).write_text(json.dumps(place))
+            self.since = self._note_place()
             run = MLflowRun(settings.resolved_uri, str(self.run_id), directory)
         except BaseException:
             self._spill.close()
             raise
         self._delivery = Delivery(self._spill, run)
 
-    def describe(self, parameters: Mapping[str, Any], operative_config: str) -> None:
-        """Logs what a new run is made of: parameters, gin configuration and revision."""
+    def _note_place(self) -> float:
+        """Notes where the run is in MLflow, for who looks for it from its directory; returns when it first began."""
+        file = self.directory / FOLDER / WHERE
+        former = json.loads(file.read_text()) if file.is_file() else {}
+        same = former if former.get("run_id") == self.run_id else {}
+        place = {
+            "run_id": self.run_id,
+            "experiment_id": find_run(self.settings, str(self.run_id)).experiment_id,
+            "uri": _lasting(self.settings.resolved_uri),
+            "since": same.get("since", time.time()),
+        }
+        file.write_text(json.dumps(place))
+        return float(place["since"])
+
+    def describe(self, page: RunPage) -> None:
+        """Logs what a new run is made of; tags of the user's own win."""
         if not self.enabled:
             return
-        self._spill.put({"params": {name: str(value)[:6000] for name, value in parameters.items()}})
-        self._spill.put({"tags": {**source_tags(), **self.settings.tags}})
-        self._spill.put({"file": "operative_config.gin", "text": operative_config})
+        self._spill.put({"params": dict(page.parameters)})
+        self._spill.put({"tags": {**page.tags, **self.settings.tags}})
+        for name, text in page.files.items():
+            self._spill.put({"file": name, "text": text})
+        self._spill.put({"inputs": list(page.inputs)})
 
     def changed(self, step: int, changes: Sequence[str], former: str, config: str) -> None:
         """Logs that a run goes on from `step` with another configuration; MLflow lets no parameter be logged anew.
@@ -190,36 +208,3 @@ def _lasting(uri: str) -> str | None:
 def _now() -> int:
     """Milliseconds, as MLflow has them."""
     return time.time_ns() // 1_000_000
-
-
-def source_tags() -> dict[str, str]:
-    """The git revision of the working directory, where there is one."""
-    revision = _git("rev-parse", "HEAD")
-    if revision is None:
-        return {}
-    changed = _git("status", "--porcelain", "--untracked-files=no")
-    return {"mlflow.source.git.commit": revision, "git.dirty": str(bool(changed)).lower()}
-
-
-def environment() -> dict[str, Any]:
-    """Python, machine, accelerator and the version of every installed package."""
-    import torch
-
-    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    packages = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "devices": devices,
-        "git": source_tags(),
-        "packages": dict(sorted(packages.items(), key=lambda item: str(item[0]).lower())),
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        result = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip()

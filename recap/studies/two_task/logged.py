@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from recap.experiment.run_settings import Tracking
-from recap.runs.mlflow_run import connect, start_run
-from recap.runs.tracking import environment, source_tags
+from recap.runs.mlflow_store import connect, start_run
+from recap.runs.provenance import environment, source_tags
 from recap.studies.two_task.measures import Interval
 from recap.studies.two_task.problem import STARTS
 from recap.studies.two_task.study import Outcome, Settings

@@ -19,7 +19,7 @@ from recap.experiment.config import LoadedConfig
 from recap.optimization.adamw import AdamW
 from recap.runs.checkpoint import list_checkpoints, read_state
 from recap.runs.launch import shared_run_directory
-from recap.runs.mlflow_run import connect
+from recap.runs.mlflow_store import connect
 from recap.runs.resumption import find_resumption
 from recap.runs.run import Run
 from recap.runs.run_directory import RunRecord, read_record, started_with

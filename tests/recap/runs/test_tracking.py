@@ -370,7 +370,7 @@ class TestBeforeTheModel:
     def test_a_locked_database(
         self, small: Small, tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("recap.runs.mlflow_run.SQLITE_WAIT_S", 0.1)
+        monkeypatch.setattr("recap.runs.mlflow_store.SQLITE_WAIT_S", 0.1)
         sqlite3.connect(database).close()
         lock = Lock(database)
         with pytest.raises(ValueError, match=r"tracking\.uri = .*mlflow\.db cannot be written .*another process"):
