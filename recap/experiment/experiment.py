@@ -65,7 +65,8 @@ class Experiment:
         collective_timeout_s: how long a process waits for the others where all must come together (a sum of gradients, a
             checkpoint) before the run ends: longer than one may be late, evaluations and saving included. Opening the
             data is waited for without limit.
-        seed: of rollouts and of whatever the model draws at random; sources have seeds of their own.
+        seed: of everything that is drawn at random and has no seed of its own bound: rollouts, the model, the examples of the
+            domains and their order. What is held out stays the same.
 
     Raises:
         ValueError: settings that cannot work, each named by its binding.
@@ -127,6 +128,8 @@ class Experiment:
             raise ValueError(f"train.gradient_method is {self.gradient_method!r}; {hint}")
         if isinstance(self.reweighting, ReweightingPolicy):
             raise ValueError("train.reweighting takes the policy without parentheses: @reweighting.recap")
+        for domain in self.domains:
+            domain.source.take_seed(self.seed)
         policy = self.build_reweighting()
         _check_weights(policy, {objective.name for objective in self.objectives})
         if (self.gradient_method or policy.needs_gradient_norms) and self.weights_act_on != "loss":
@@ -156,7 +159,9 @@ class Experiment:
         kinds: dict[str, SignalKind] = {
             objective.name: "loss" if objective.supervised else self.signal for objective in self.objectives
         }
-        return self.reweighting(kinds)
+        policy = self.reweighting(kinds)
+        policy.take_seed(self.seed)
+        return policy
 
     @cached_property
     def kl_coefficient(self) -> float:

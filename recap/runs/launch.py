@@ -16,11 +16,12 @@ from recap.runs.run_directory import free_run_directory
 
 
 def run_name(experiment: Experiment, file: Path) -> str:
-    """The configured name, or the file's with the policy's: ``quickstart-recap``."""
+    """The configured name, or the file's with the policy's and a seed that is not 0: ``quickstart-recap-seed-3``."""
     if experiment.tracking.run_name:
         return experiment.tracking.run_name
     policy = type(experiment.build_reweighting()).__name__.lower()
-    return f"{file.stem}-{policy}"
+    seed = f"-seed-{experiment.seed}" if experiment.seed else ""
+    return f"{file.stem}-{policy}{seed}"
 
 
 def check_launch() -> None:

@@ -88,7 +88,7 @@ def make(
             max_new_tokens=source.max_new_tokens,
             temperature=source.temperature,
             device=device,
-            seed=source.seed,
+            seed=source.sampling_seed,
         )
         asked += len(prompts)
         kept += _accepted(source, rollout, positions, workers)

@@ -15,14 +15,14 @@ class Arithmetic(SyntheticSource):
     either order.
 
     Args:
-        seed: seeds what is invented; >= 0.
+        seed: seeds what is invented; >= 0. None: that of the run, and 0 for what is held out.
         split: ``train`` or ``held_out``.
         digits: digits of each operand, 1 to 9.
     """
 
     name = "arithmetic"
 
-    def __init__(self, seed: int = 0, split: Split = "train", digits: int = 2) -> None:
+    def __init__(self, seed: int | None = None, split: Split = "train", digits: int = 2) -> None:
         super().__init__(seed, split)
         if not 1 <= digits <= 9:
             raise ValueError(f"replay.arithmetic: digits must be from 1 to 9, not {digits}")

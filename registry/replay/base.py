@@ -24,7 +24,7 @@ class ReplaySource(ABC):
     `recap check` stays quick.
 
     Attributes:
-        seed: seeds the order, and whatever the source invents.
+        seed: seeds the order, and whatever the source invents: its own, or that of the run (`take_seed`).
         length: number of distinct examples; None where the source invents them without end.
         position: the position that comes next.
         malformed: what this process has skipped so far; what no model could read is counted by who has tried.
@@ -34,12 +34,21 @@ class ReplaySource(ABC):
     position: int
     malformed: Malformed
 
-    def __init__(self, seed: int = 0) -> None:
-        if seed < 0:
+    def __init__(self, seed: int | None = None) -> None:
+        if seed is not None and seed < 0:
             raise ValueError(f"{type(self).__name__}: seed must be >= 0, not {seed}")
-        self.seed = seed
+        self.seed = seed or 0
+        self._seed_is_given = seed is not None
         self.position = 0
         self.malformed = Malformed()
+
+    def take_seed(self, seed: int) -> None:
+        """Takes the seed of the run, unless it was given its own; asked of what is trained on, before anything is read.
+
+        What is held out keeps its seed: all runs are measured by the same examples.
+        """
+        if not self._seed_is_given:
+            self.seed = seed
 
     @property
     @abstractmethod

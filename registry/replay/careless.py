@@ -30,14 +30,19 @@ class Careless(ReplaySource):
         guesses: share of targets that guess, 0 to 1.
         untagged: share of targets without tags, 0 to 1.
         spread: a guess lies no further from the answer than this; >= 0.
-        seed: seeds which are which; >= 0.
+        seed: seeds which are which; >= 0. None: that of the run.
 
     Raises:
         ValueError: a share outside 0 to 1, or a negative spread; at an example, an answer that is no whole number.
     """
 
     def __init__(
-        self, source: ReplaySource, guesses: float = 0.5, untagged: float = 0.2, spread: int = 3, seed: int = 0
+        self,
+        source: ReplaySource,
+        guesses: float = 0.5,
+        untagged: float = 0.2,
+        spread: int = 3,
+        seed: int | None = None,
     ) -> None:
         super().__init__(seed)
         for name, share in (("guesses", guesses), ("untagged", untagged)):
@@ -49,6 +54,10 @@ class Careless(ReplaySource):
         self.guesses = guesses
         self.untagged = untagged
         self.spread = spread
+
+    def take_seed(self, seed: int) -> None:
+        super().take_seed(seed)
+        self.source.take_seed(seed)
 
     @property
     def length(self) -> int | None:

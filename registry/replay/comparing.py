@@ -21,13 +21,13 @@ class Comparing(SyntheticSource):
     with the two sizes.
 
     Args:
-        seed: seeds what is invented; >= 0.
+        seed: seeds what is invented; >= 0. None: that of the run, and 0 for what is held out.
         split: ``train`` or ``held_out``.
     """
 
     name = "comparing"
 
-    def __init__(self, seed: int = 0, split: Split = "train") -> None:
+    def __init__(self, seed: int | None = None, split: Split = "train") -> None:
         super().__init__(seed, split)
 
     def example(self, position: int) -> Example:

@@ -19,13 +19,13 @@ class Copying(SyntheticSource):
     ``copy xk3f.`` is answered ``xk3f``. A problem is the string.
 
     Args:
-        seed: seeds what is invented; >= 0.
+        seed: seeds what is invented; >= 0. None: that of the run, and 0 for what is held out.
         split: ``train`` or ``held_out``.
     """
 
     name = "copying"
 
-    def __init__(self, seed: int = 0, split: Split = "train") -> None:
+    def __init__(self, seed: int | None = None, split: Split = "train") -> None:
         super().__init__(seed, split)
 
     def example(self, position: int) -> Example:

@@ -25,13 +25,13 @@ class Coreset(Wrapper):
     Args:
         source: where the examples come from; its own position is not used.
         size: examples in the subset, >= 1.
-        seed: seeds the order, and which examples of a finite source are kept.
+        seed: seeds the order, and which examples of a finite source are kept; None: that of the run.
 
     Raises:
         ValueError: a size below 1.
     """
 
-    def __init__(self, source: ReplaySource, size: int, seed: int = 0) -> None:
+    def __init__(self, source: ReplaySource, size: int, seed: int | None = None) -> None:
         super().__init__([source], seed)
         if size < 1:
             raise ValueError(f"replay.coreset: size must be at least 1, not {size}")

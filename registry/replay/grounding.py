@@ -24,14 +24,14 @@ class Grounding(SyntheticSource):
     show kinds where training never asked for them.
 
     Args:
-        seed: seeds what is invented; >= 0.
+        seed: seeds what is invented; >= 0. None: that of the run, and 0 for what is held out.
         split: ``train`` or ``held_out``.
         image_size: pixels along a side, a multiple of 21; boxes lie on a grid of image_size / 21 pixels.
     """
 
     name = "grounding"
 
-    def __init__(self, seed: int = 0, split: Split = "train", image_size: int = IMAGE_SIZE) -> None:
+    def __init__(self, seed: int | None = None, split: Split = "train", image_size: int = IMAGE_SIZE) -> None:
         super().__init__(seed, split)
         if image_size <= 0 or image_size % GRID:
             raise ValueError(f"replay.grounding: image_size must be a positive multiple of {GRID}, not {image_size}")

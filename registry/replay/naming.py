@@ -20,13 +20,13 @@ class Naming(SyntheticSource):
     occurs twice in a picture. A problem is a question, its answer and the cell that the shape is in.
 
     Args:
-        seed: seeds what is invented; >= 0.
+        seed: seeds what is invented; >= 0. None: that of the run, and 0 for what is held out.
         split: ``train`` or ``held_out``.
     """
 
     name = "naming"
 
-    def __init__(self, seed: int = 0, split: Split = "train") -> None:
+    def __init__(self, seed: int | None = None, split: Split = "train") -> None:
         super().__init__(seed, split)
 
     def example(self, position: int) -> Example:

@@ -37,14 +37,14 @@ class Reading(SyntheticSource):
     examples only; the writers are the same.
 
     Args:
-        seed: seeds what is invented; >= 0.
+        seed: seeds what is invented; >= 0. None: that of the run, and 0 for what is held out.
         split: ``train`` or ``held_out``.
         handwritten: the share of examples in handwriting, 0 to 1.
     """
 
     name = "reading"
 
-    def __init__(self, seed: int = 0, split: Split = "train", handwritten: float = 0.5) -> None:
+    def __init__(self, seed: int | None = None, split: Split = "train", handwritten: float = 0.5) -> None:
         super().__init__(seed, split)
         if not 0 <= handwritten <= 1:
             raise ValueError(f"replay.reading: handwritten must be from 0 to 1, not {handwritten}")

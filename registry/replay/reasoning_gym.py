@@ -29,13 +29,16 @@ class ReasoningGym(ReplaySource):
         task: name of the task, e.g. ``leg_counting``.
         length: number of distinct examples.
         config: the task's own settings, e.g. ``{'min_animals': 3}``.
-        seed: seeds the examples and their order. Other seeds give other examples.
+        seed: seeds the examples and their order. Other seeds give other examples. None: that of the run, and 0 for what
+            is held out.
 
     Raises:
         ValueError: a length below 1. An unknown task or setting is found by `check`, or at the first example.
     """
 
-    def __init__(self, task: str, length: int = 1000, config: Mapping[str, Any] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, task: str, length: int = 1000, config: Mapping[str, Any] | None = None, seed: int | None = None
+    ) -> None:
         super().__init__(seed)
         if length < 1:
             raise ValueError(f"replay.reasoning_gym: length must be at least 1, not {length}")

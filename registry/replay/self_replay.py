@@ -64,7 +64,8 @@ class SelfReplay(Wrapper):
         max_new_tokens: longer completions are cut off, and not kept.
         threshold: the reward, in (0, 1], from which a completion is accepted.
         folder: where the files are.
-        seed: of the sampling, and of the order of each epoch.
+        seed: of the sampling, and of the order of each epoch. None: the order has that of the run, and the sampling, which is
+            done once for all runs, 0.
 
     Raises:
         ValueError: a setting out of range.
@@ -82,9 +83,10 @@ class SelfReplay(Wrapper):
         max_new_tokens: int = 512,
         threshold: float = 1.0,
         folder: str = "data/self_replay",
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__([source], seed)
+        self.sampling_seed = self.seed
         for name, value in (("examples", examples), ("samples", samples), ("max_new_tokens", max_new_tokens)):
             if value < 1:
                 raise ValueError(f"replay.self_replay.{name} must be at least 1; it is {value}")
@@ -96,6 +98,9 @@ class SelfReplay(Wrapper):
         self.examples, self.samples = examples, samples
         self.temperature, self.max_new_tokens, self.threshold = temperature, max_new_tokens, threshold
         self.folder = folder
+
+    def take_seed(self, seed: int) -> None:
+        ReplaySource.take_seed(self, seed)  # the prompts stay, as their completions are kept
 
     @property
     def length(self) -> int:
@@ -126,7 +131,7 @@ class SelfReplay(Wrapper):
             self.temperature,
             self.max_new_tokens,
             self.threshold,
-            self.seed,
+            self.sampling_seed,
         )
         asked = self.examples if self.source.length is None else min(self.examples, self.source.length)
         prompts = source_digest(self.source, asked)

@@ -19,13 +19,13 @@ class ShuffleBuffer(Wrapper):
     Args:
         source: where the examples come from. A stream should have a `window` that is a multiple of `size`.
         size: examples in a window, >= 1.
-        seed: of the order.
+        seed: of the order; None: that of the run.
 
     Raises:
         ValueError: a size below 1.
     """
 
-    def __init__(self, source: ReplaySource, size: int = 1_000, seed: int = 0) -> None:
+    def __init__(self, source: ReplaySource, size: int = 1_000, seed: int | None = None) -> None:
         super().__init__([source], seed)
         if size < 1:
             raise ValueError(f"replay.shuffle_buffer: size must be at least 1, not {size}")

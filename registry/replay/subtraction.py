@@ -16,13 +16,13 @@ class Subtraction(SyntheticSource):
     ``73-28=?`` is answered ``<think>13-8=5 7-1-2=4</think><answer>45</answer>``. A problem is the pair of operands.
 
     Args:
-        seed: seeds what is invented; >= 0.
+        seed: seeds what is invented; >= 0. None: that of the run, and 0 for what is held out.
         split: ``train`` or ``held_out``.
     """
 
     name = "subtraction"
 
-    def __init__(self, seed: int = 0, split: Split = "train") -> None:
+    def __init__(self, seed: int | None = None, split: Split = "train") -> None:
         super().__init__(seed, split)
 
     def example(self, position: int) -> Example:

@@ -21,18 +21,18 @@ class SyntheticSource(ReplaySource):
     trained on what is held out. About one problem in ten is.
 
     Args:
-        seed: seeds what is invented; >= 0.
+        seed: seeds what is invented; >= 0. None: that of the run, and 0 for what is held out.
         split: ``train`` or ``held_out``.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, seed: int = 0, split: Split = "train") -> None:
+    def __init__(self, seed: int | None = None, split: Split = "train") -> None:
+        if seed is not None and seed < 0:
+            raise ValueError(f"replay.{self.name}: seed must be >= 0, not {seed}")
         super().__init__(seed)
         if split not in SPLITS:
             raise ValueError(f"replay.{self.name}: split must be one of {', '.join(SPLITS)}, not {split!r}")
-        if seed < 0:
-            raise ValueError(f"replay.{self.name}: seed must be >= 0, not {seed}")
         self.split: Split = split
 
     @property

@@ -67,7 +67,7 @@ class RowSource(ReplaySource):
         max_image_side: larger pictures are shrunk to this many pixels on the longer side. A box in the frame 'file' and
             `Example.file_size` keep to the picture as published.
         shuffle: whether each epoch has an order of its own.
-        seed: seeds the order.
+        seed: seeds the order; None: that of the run, and 0 for what is held out.
 
     Raises:
         ValueError: settings that cannot work; no file or column is looked at yet.
@@ -83,7 +83,7 @@ class RowSource(ReplaySource):
     image_root: str | None = None
     max_image_side: int | None = None
     shuffle: bool = True
-    seed: int = 0
+    seed: int = None  # type: ignore[assignment]  # None: that of the run; a number as soon as this is made
 
     def __post_init__(self) -> None:
         super().__init__(self.seed)
@@ -206,7 +206,7 @@ class TableSource(RowSource):
     Args:
         explode: a column that holds lists (several expressions for one box): one example for each value.
         limit: a coreset: only the first `limit` rows of a shuffle seeded by `seed`, the same ones in every epoch.
-        seed: seeds the order, and which rows `limit` keeps.
+        seed: seeds the order, and which rows `limit` keeps; None: that of the run, and 0 for what is held out.
     """
 
     explode: str | None = None

@@ -16,9 +16,14 @@ class Wrapper(ReplaySource):
         seed: of whatever the wrapper draws.
     """
 
-    def __init__(self, sources: Sequence[ReplaySource], seed: int = 0) -> None:
+    def __init__(self, sources: Sequence[ReplaySource], seed: int | None = None) -> None:
         super().__init__(seed)
         self.sources = tuple(sources)
+
+    def take_seed(self, seed: int) -> None:
+        super().take_seed(seed)
+        for source in self.sources:
+            source.take_seed(seed)
 
     @property
     def origins(self) -> Sequence[str]:

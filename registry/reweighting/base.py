@@ -55,6 +55,9 @@ class ReweightingPolicy(ABC):
             ValueError: an unknown objective.
         """
 
+    def take_seed(self, seed: int) -> None:
+        """Takes the seed of the run, before the first update; for policies that draw and were given no seed of their own."""
+
     def observe_gradient_norms(self, norms: Mapping[str, float]) -> None:
         """Takes, before `update`, what the gradients of this step measure; only where `needs_gradient_norms`.
 

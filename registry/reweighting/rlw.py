@@ -22,17 +22,24 @@ class RandomLossWeighting(ReweightingPolicy):
 
     Args:
         objectives: names, or a mapping name -> signal kind.
-        seed: >= 0; the weights of a step follow from the seed and the number of the step.
+        seed: >= 0; the weights of a step follow from the seed and the number of the step. None: that of the run.
 
     Raises:
         ValueError: a negative seed.
     """
 
-    def __init__(self, objectives: Iterable[str] | Mapping[str, SignalKind], seed: int = 0) -> None:
+    def __init__(self, objectives: Iterable[str] | Mapping[str, SignalKind], seed: int | None = None) -> None:
         super().__init__(objectives)
-        require(isinstance(seed, int) and seed >= 0, "rlw", "seed", "be an integer >= 0", seed)
-        self.seed = seed
+        holds = seed is None or (isinstance(seed, int) and seed >= 0)
+        require(holds, "rlw", "seed", "be None or an integer >= 0", seed)
+        self.seed = seed or 0
+        self._seed_is_given = seed is not None
         self._move_to(0)
+
+    def take_seed(self, seed: int) -> None:
+        if not self._seed_is_given:
+            self.seed = seed
+            self._move_to(self._step)
 
     def update(self, signals: Mapping[str, float]) -> None:
         self.check_known(signals)

@@ -1,0 +1,81 @@
+"""One seed seeds all that has none of its own; what is held out is the same for every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recap.experiment.config import LoadedConfig
+from recap.experiment.experiment import Experiment
+from recap.runs.launch import run_name
+from registry.replay.arithmetic import Arithmetic
+from registry.replay.careless import Careless
+from registry.replay.coreset import Coreset
+from registry.reweighting.rlw import RandomLossWeighting
+
+Small = Callable[..., LoadedConfig]
+
+
+def trained_on(experiment: Experiment) -> dict[str, list[str]]:
+    return {domain.name: [example.id for example in domain.source.take(8)] for domain in experiment.domains}
+
+
+def measured_by(experiment: Experiment) -> list[list[str]]:
+    return [[capability.source.example(position).id for position in range(8)] for capability in experiment.capabilities]
+
+
+def test_another_seed_is_other_data_and_the_same_measure(small: Small) -> None:
+    held = "train.capabilities = [@arithmetic/Capability(), @grounding/Capability()]"
+    first, second, again = (small(held, f"train.seed = {seed}").experiment for seed in (1, 2, 1))
+    mine, others = trained_on(first), trained_on(second)
+    assert trained_on(again) == mine
+    for name, ids in mine.items():
+        assert ids != others[name]
+    assert measured_by(first) == measured_by(second)
+    assert all("held_out" in name for names in measured_by(first) for name in names)
+
+
+def test_a_seed_that_is_bound_is_kept(small: Small) -> None:
+    bound = "replay.counting.seed = 5"
+    sources = {
+        seed: {domain.name: domain.source for domain in small(bound, f"train.seed = {seed}").experiment.domains}
+        for seed in (1, 2)
+    }
+    assert [found["counting"].seed for found in sources.values()] == [5, 5]
+    assert [found["arithmetic"].seed for found in sources.values()] == [1, 2]
+
+
+def test_another_seed_is_another_order_of_a_table(small: Small, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(f'{{"question": "{n}+1", "answer": "{n + 1}"}}\n' for n in range(30)))
+    bound = ("arithmetic/Domain.source = @mine/replay.jsonl()", f"mine/replay.jsonl.path = '{file}'")
+    orders = [trained_on(small(*bound, f"train.seed = {seed}").experiment)["arithmetic"] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_what_is_wrapped_takes_the_seed_too() -> None:
+    coreset, careless = Coreset(Arithmetic(), 4), Careless(Arithmetic(seed=9))
+    for source in (coreset, careless):
+        source.take_seed(3)
+    assert (coreset.seed, coreset.source.seed) == (3, 3)
+    assert (careless.seed, careless.source.seed) == (3, 9)
+
+
+def test_a_policy_that_draws_takes_it(small: Small) -> None:
+    policies = [
+        small("train.reweighting = @reweighting.rlw", f"train.seed = {seed}").experiment.build_reweighting()
+        for seed in (0, 4)
+    ]
+    assert policies[0].weights != policies[1].weights
+    assert policies[1].weights == RandomLossWeighting(policies[1].objectives, seed=4).weights
+    own = RandomLossWeighting(["a", "b"], seed=0)
+    before = own.weights
+    own.take_seed(4)
+    assert own.weights == before
+
+
+@pytest.mark.parametrize(("seed", "name"), [(0, "quickstart-recap"), (3, "quickstart-recap-seed-3")])
+def test_the_name_of_a_run_has_its_seed(small: Small, seed: int, name: str) -> None:
+    assert run_name(small(f"train.seed = {seed}").experiment, Path("quickstart.gin")) == name
