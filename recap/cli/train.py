@@ -12,6 +12,7 @@ from rich.console import Console
 
 from recap.cli.application import app
 from recap.cli.common import AllowUnusedOption, BindingOption, PluginOption, fail, load, print_notes
+from recap.cli.sweep import JobsOption, SeedsOption, execute
 
 if TYPE_CHECKING:
     from recap.experiment.config import LoadedConfig
@@ -46,10 +47,21 @@ def train(
     output: OutputOption = None,
     resume: ResumeOption = None,
     skip_step: SkipStepOption = False,
+    seeds: SeedsOption = None,
+    jobs: JobsOption = 1,
     allow_unused: AllowUnusedOption = False,
 ) -> None:
     """Trains an experiment, or goes on with a run that was stopped or killed. On several GPUs: `accelerate launch -m recap
     train FILE`; on several CPU processes: `ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE`."""
+    if seeds is not None:
+        if file is None or resume is not None:
+            fail(
+                ValueError(
+                    "--seeds begins runs of an experiment file; to go on with them: recap sweep --resume DIRECTORY"
+                )
+            )
+        execute(file, [], seeds, jobs, bind, plugin, output=output, resume=None, allow_unused=allow_unused)
+        return
     from recap.runs.launch import check_launch, join_processes, run_name
     from recap.runs.resumption import find_resumption, finished_line
     from recap.runs.run_directory import free_run_directory, go_where_it_was_started, started_with

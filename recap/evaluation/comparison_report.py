@@ -15,7 +15,7 @@ from recap.evaluation.statistics import Interval, detectable_within
 def tables(found: Comparison) -> list[Table]:
     """Levels, changes from the base, differences from the baseline, and what happened to single examples."""
     changes = "change from the base, over seeds"
-    result = [_levels(found), _contrasts(found, found.changes, changes), _examples(found.changes, "the base")]
+    result = [levels_table(found), _contrasts(found, found.changes, changes), _examples(found.changes, "the base")]
     if found.differences:
         title = f"difference from {found.baseline}, over matched seeds"
         result += [
@@ -45,7 +45,8 @@ def footnotes(found: Comparison) -> list[str]:
     return lines
 
 
-def _levels(found: Comparison) -> Table:
+def levels_table(found: Comparison) -> Table:
+    """Every group's scores, means over its seeds with intervals by t, beside the base model's."""
     table = _table(f"score at step {found.step}, mean over seeds", "capability", "n", "base", *found.levels)
     for name, (score, error) in found.base.items():
         cells = [_with(level[name].mean, level[name].interval) for level in found.levels.values()]
