@@ -2,7 +2,7 @@
 
 from recap.cli.application import app
 
-from recap.cli import train, check, prepare, export, sync, compare, ui, experiments, parts, new, study  # isort: skip
+from recap.cli import train, check, prepare, export, sync, compare, interpolate, ui, experiments, parts, new, study  # isort: skip
 
 __all__ = [
     "app",
@@ -10,6 +10,7 @@ __all__ = [
     "compare",
     "experiments",
     "export",
+    "interpolate",
     "main",
     "new",
     "parts",
