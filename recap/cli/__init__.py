@@ -2,7 +2,7 @@
 
 from recap.cli.application import app
 
-from recap.cli import train, check, prepare, export, sync, compare, interpolate, ui, experiments, parts, new, study  # isort: skip
+from recap.cli import train, check, prepare, export, sync, compare, report, interpolate, ui, experiments, parts, new, study  # isort: skip
 
 __all__ = [
     "app",
@@ -15,6 +15,7 @@ __all__ = [
     "new",
     "parts",
     "prepare",
+    "report",
     "study",
     "sync",
     "train",
