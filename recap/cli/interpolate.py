@@ -33,6 +33,7 @@ def interpolate(
     By the run's own evaluation, on its capabilities; no step is trained. An adapter's update is multiplied by alpha. The
     results are kept in RUN/interpolation, logged to the run in MLflow (the step is 100 alpha), and drawn by `recap report`.
     """
+    from recap.parallel.processes import is_main_process
     from recap.runs.interpolation import interpolate_run, parse_alphas
     from recap.runs.run_directory import go_where_it_was_started, started_with
 
@@ -45,7 +46,7 @@ def interpolate(
         measured, notes = interpolate_run(config.experiment, run, wanted)
     except ValueError as error:
         fail(error)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, quiet=not is_main_process())
     console.print(_table(measured))
     console.print(
         "forgetting index: 1 - mean of min(1, score / score at alpha = 0); standard errors: interpolation/scores.csv"

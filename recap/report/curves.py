@@ -33,7 +33,7 @@ Curves = dict[str, dict[str, list[Curve]]]
 """Panel -> group -> one curve for each seed."""
 
 SMOOTHED = 40  # a curve of so many points or more is drawn as a running mean over a fortieth of them
-LENGTH = re.compile(r"(completion|thinking)_(tokens|words|characters|length)/([^/]+)")
+LENGTH = re.compile(r"(completion|thinking)_(tokens|words|characters|lengths?)/([^/]+)")
 POINTS = 400  # that are drawn of one curve
 KEPT = 0.99  # a share of answers in the format from which on there is nothing to see
 NO_STEPS = "No run here has this by step"

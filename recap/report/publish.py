@@ -33,6 +33,6 @@ def send(report: Report, runs: Sequence[ReportedRun]) -> list[str]:
                 run.store.client().log_artifacts(run.store.run_id, folder, FOLDER)
                 reached += 1
             except Exception as error:  # whatever MLflow, a database or a network has to say
-                failed.append(f"{run.name}: not in MLflow ({(str(error).strip().splitlines() or ['?'])[0]})")
+                failed.append(f"{run.name}: not in MLflow ({run.store.reason(error)})")
     said = [f"page and figures are in MLflow too, under {FOLDER}/ of {reached} run{'s' if reached > 1 else ''}"]
     return [*(said if reached else []), *failed]

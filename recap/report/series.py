@@ -7,6 +7,7 @@ import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from recap.experiment.run_settings import Tracking
 from recap.runs.mlflow_store import SQLITE, connect
@@ -20,11 +21,23 @@ READ = ("reward/", "convergence/", "instability/", "weight/", "capability", "com
 """How the metrics begin that a report draws; a run has many more."""
 
 
+REASON = 200  # characters of what MLflow has to say
+
+
 class Store(NamedTuple):
     """A run in MLflow."""
 
     uri: str
     run_id: str
+
+    def shown(self, text: str) -> str:
+        """A text for a page that others read: without the store's password."""
+        password = urlsplit(self.uri).password
+        return text.replace(password, "***") if password else text
+
+    def reason(self, error: Exception) -> str:
+        """What went wrong, in a line."""
+        return self.shown((str(error).strip().splitlines() or [type(error).__name__])[0])[:REASON]
 
     def client(self) -> Any:
         """Of MLflow.
@@ -67,9 +80,9 @@ def read_series(store: Store | None, directory: Path | None) -> tuple[Series, li
         try:
             series = _from_mlflow(store)
         except Exception as error:  # whatever MLflow, a database or a network has to say
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             lacking.append(
-                f"MLflow at {store.uri} does not answer, so that what it logged by step is not here: {reason}"
+                f"MLflow at {store.shown(store.uri)} does not answer, so that what it logged by step is not here:"
+                f" {store.reason(error)}"
             )
     for name, points in _undelivered(directory).items():
         series.setdefault(name, {}).update(points)

@@ -23,6 +23,7 @@ from recap.evaluation.scores import CapabilityScore, score_of
 from recap.experiment.experiment import Experiment
 from recap.learning.trainer import Trainer
 from recap.model.interpolation import mix, weights_of
+from recap.parallel.processes import is_main_process
 from recap.runs.checkpoint import latest_checkpoint, load_checkpoint, read_state
 from recap.runs.run_directory import run_directory
 from recap.runs.spill import FOLDER as TRACKING
@@ -114,9 +115,13 @@ def interpolate_run(experiment: Experiment, run: Path, alphas: Sequence[float]) 
     found: dict[float, Outcomes] = {}
     for alpha, outcomes, step in interpolate(experiment, checkpoint, alphas):
         found[alpha] = outcomes
+        if not is_main_process():
+            continue
         about = {"run": directory.name, "seed": experiment.seed, "step": step, "alpha": alpha}
         write_outcomes(directory / FOLDER / f"alpha-{alpha:.2f}.parquet", outcomes, about)
     measured = measure(found)
+    if not is_main_process():
+        return measured, []
     _write_csv(directory / FOLDER / "scores.csv", measured)
     return measured, _to_mlflow(directory, measured)
 

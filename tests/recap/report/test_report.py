@@ -233,6 +233,15 @@ def test_groups_without_a_common_seed_have_no_difference(made: Make, tmp_path: P
     assert "they share no seed" in page.text
 
 
+def test_a_page_holds_no_password(made: Make, tmp_path: Path) -> None:
+    directory = made("recap", 0, {0: BASE, 9: BASE})
+    place = '{"run_id": "0", "uri": "nosuchstore://someone:secret@nowhere.invalid/runs"}'
+    (directory / "tracking" / "where.json").write_text(place)
+    page, output = report(directory)
+    assert "MLflow at nosuchstore://someone:***@nowhere.invalid/runs does not answer" in page.text
+    assert "secret" not in page.text + output
+
+
 def test_what_is_not_there_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for argument, reason in ((tmp_path / "empty", "no run there"), (tmp_path / "gone", "neither a directory")):
