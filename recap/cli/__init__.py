@@ -2,7 +2,8 @@
 
 from recap.cli.application import app
 
-from recap.cli import train, check, prepare, export, sync, compare, report, interpolate, ui, experiments, parts, new, study  # isort: skip
+from recap.cli import train, check, prepare, export, sync, compare, report, interpolate  # isort: skip
+from recap.cli import ui, experiments, parts, new, study  # isort: skip
 
 __all__ = [
     "app",
