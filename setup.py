@@ -64,7 +64,9 @@ setup(
         "datasets>=3.0",
         "einops>=0.8",
         "gin-config>=0.5",
+        "jinja2>=3.1",  # the page of `recap report`
         "math-verify>=0.8",
+        "matplotlib>=3.8",
         "mlflow>=3.1",
         "numpy>=1.26",
         "pebble>=5.1",

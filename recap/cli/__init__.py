@@ -2,7 +2,8 @@
 
 from recap.cli.application import app
 
-from recap.cli import train, check, prepare, export, sync, compare, sweep, ui, experiments, parts, new, study  # isort: skip
+from recap.cli import train, check, prepare, export, sync, compare, report, interpolate, sweep  # isort: skip
+from recap.cli import ui, experiments, parts, new, study  # isort: skip
 
 __all__ = [
     "app",
@@ -10,10 +11,12 @@ __all__ = [
     "compare",
     "experiments",
     "export",
+    "interpolate",
     "main",
     "new",
     "parts",
     "prepare",
+    "report",
     "study",
     "sweep",
     "sync",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from recap.evaluation.comparable import MeasuredRun
@@ -48,7 +49,7 @@ def measured_runs(
         else:
             raise ValueError(f"{name}: neither a run directory that is there nor a run id of MLflow")
     if query is not None:
-        for run_id in _search(settings, query, experiment):
+        for run_id in search(settings, query, experiment):
             found.setdefault(run_id, _download(settings, run_id, step))
     if not found:
         raise ValueError("no runs to compare: name run directories or MLflow run ids, or give --filter")
@@ -77,16 +78,34 @@ def read_run(folder: Path, name: str, step: int | None = None) -> MeasuredRun:
 
 
 def _download(settings: Tracking, run_id: str, step: int | None) -> MeasuredRun:
+    with downloaded(settings, run_id) as folder:
+        return read_run(folder, f"MLflow run {run_id}", step)
+
+
+@contextmanager
+def downloaded(settings: Tracking, run_id: str) -> Iterator[Path]:
+    """A folder with the outcomes of a run in MLflow, while it lasts; not there where the run has none.
+
+    Raises:
+        ValueError: no such run, or no MLflow.
+    """
     find_run(settings, run_id)
     with tempfile.TemporaryDirectory() as folder:
         client = connect(settings.resolved_uri)
-        present = [item.path for item in client.list_artifacts(run_id, FOLDER)]
-        if present:
+        if client.list_artifacts(run_id, FOLDER):
             client.download_artifacts(run_id, FOLDER, folder)
-        return read_run(Path(folder) / FOLDER, f"MLflow run {run_id}", step)
+        yield Path(folder) / FOLDER
 
 
-def _search(settings: Tracking, query: str, experiment: str | None) -> list[str]:
+def search(settings: Tracking, query: str, experiment: str | None) -> list[str]:
+    """Ids of the runs that a filter of MLflow's finds, oldest first.
+
+    Args:
+        experiment: MLflow's, by name; None: all of them.
+
+    Raises:
+        ValueError: a filter that MLflow does not understand, or one that finds nothing.
+    """
     from mlflow.exceptions import MlflowException
 
     client = connect(settings.resolved_uri)

@@ -1,0 +1,56 @@
+"""`recap report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from recap.cli.application import app
+from recap.cli.common import fail
+
+
+@app.command(
+    epilog="Examples:  recap report runs/quickstart-*    recap report runs/my-sweep --output my-sweep.html"
+    "    recap report --experiment 'recap quickstart' --filter \"params.steps = '80'\""
+)
+def report(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="run directories, a folder with runs in it, or run ids of MLflow")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="the page; default: report.html in the one directory named, else here")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="the group that the others are compared with; default: that of the first run")
+    ] = None,
+    query: Annotated[str | None, typer.Option("--filter", help="runs of MLflow, by its own filter")] = None,
+    experiment: Annotated[str | None, typer.Option(help="of MLflow, where --filter looks; default: all")] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="of MLflow; default: MLFLOW_TRACKING_URI, or the local database")
+    ] = None,
+) -> None:
+    """Writes one HTML page on runs: what each policy kept, what was forgotten, and whether it is real.
+
+    The page needs nothing else and no network. Its figures are also kept with the runs in MLflow. Runs whose configurations
+    differ in nothing but seeds are one group. What a run does not have is left out, and said.
+    """
+    from recap.report.cohort import cohort_of
+    from recap.report.gather import reported_runs
+    from recap.report.page import write_report
+    from recap.report.publish import default_path, send
+
+    try:
+        found = reported_runs(runs or [], query=query, experiment=experiment, uri=uri)
+        cohort = cohort_of(found, baseline)
+        written = write_report(cohort)
+        path = output or default_path(runs or [])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(written.html, encoding="utf-8")
+    except (ValueError, OSError) as error:
+        fail(error)
+    console = Console(soft_wrap=True)
+    for line in [*(f"left out: {line}" for line in cohort.left_out), *send(written, cohort.runs), f"wrote {path}"]:
+        console.print(line, highlight=False, markup=False)
