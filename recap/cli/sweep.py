@@ -52,6 +52,25 @@ def sweep(
     execute(file, grid, seeds, jobs, bind, plugin, output=output, resume=resume, allow_unused=allow_unused)
 
 
+def several(
+    file: Path | None,
+    seeds: str,
+    jobs: int,
+    bind: list[str],
+    plugin: list[str],
+    *,
+    output: Path | None,
+    resume: Path | None,
+    allow_unused: bool,
+) -> None:
+    """`recap train FILE --seeds ...`: a sweep that varies the seed alone."""
+    if file is None or resume is not None:
+        fail(
+            ValueError("--seeds begins runs of an experiment file; to go on with them: recap sweep --resume DIRECTORY")
+        )
+    execute(file, [], seeds, jobs, bind, plugin, output=output, resume=None, allow_unused=allow_unused)
+
+
 def execute(
     file: Path | None,
     grid: list[str],

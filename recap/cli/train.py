@@ -12,7 +12,7 @@ from rich.console import Console
 
 from recap.cli.application import app
 from recap.cli.common import AllowUnusedOption, BindingOption, PluginOption, fail, load, print_notes
-from recap.cli.sweep import JobsOption, SeedsOption, execute
+from recap.cli.sweep import JobsOption, SeedsOption, several
 
 if TYPE_CHECKING:
     from recap.experiment.config import LoadedConfig
@@ -83,11 +83,10 @@ def train(
         if file is None:
             raise ValueError("name an experiment file, e.g. experiments/quickstart.gin, or a run to --resume")
         config = load(file, bind, plugin, allow_unused, new)
-        missing = config.experiment.check()
+        if missing := config.experiment.check():
+            raise ValueError("\n".join(missing))
     except ValueError as error:
         fail(error)
-    if missing:
-        fail(ValueError("\n".join(missing)))
     print_notes([*([where] if where else []), *_notes(config)], Console(stderr=True, soft_wrap=True))
     steps = config.experiment.steps
     if found is not None and found.is_finished(steps):
