@@ -144,7 +144,7 @@ with trainer.experiment.rewards:
         result = trainer.step()
         assert result.updated
         with (pathlib.Path(folder) / f"steps-{trainer.accelerator.process_index}").open("a") as file:
-            file.write(json.dumps(result.metrics) + "\n")
+            print(json.dumps(result.metrics), file=file)
 """
 
 

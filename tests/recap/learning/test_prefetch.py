@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 
 from recap.experiment.config import LoadedConfig
 from recap.learning.intake import Intake
+from recap.learning.passes import ReinforcementPass
 from recap.learning.prefetch import Prefetch, reader_of
 from recap.learning.trainer import Trainer
 from recap.parallel.local_work import stop
@@ -177,3 +179,26 @@ def test_a_reader_shares_the_model_and_nothing_that_reads(small: Small) -> None:
     ours, theirs = (one.encode(texts, examples, torch.device("cpu")) for one in (reader, loaded))
     assert ours.inputs.keys() == theirs.inputs.keys()
     assert all(torch.equal(ours.inputs[name], theirs.inputs[name]) for name in ours.inputs)
+
+
+class Half:
+    """A verifier by which every other group has a gradient."""
+
+    def __call__(self, completion: str, example: Example) -> float:
+        return zlib.crc32(completion.encode()) % 1000 / 1000 * (zlib.crc32(example.id.encode()) % 2)
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_pictures_are_processed_once(small: Small, monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
+    """Also of a micro-batch that is a part of what was decoded together, or has lost the groups without a gradient."""
+    pictures = ("train.domains = [@counting/Domain()]", "train.mixture = @mixtures.uniform()")
+    trainer = Trainer(small(*pictures, f"train.accumulation_steps = {parts}").experiment)
+    trainer.domains[0].objectives["accuracy"] = Half()  # type: ignore[index]
+    trainer.get_ready()
+    prompts = trainer.draw()
+    monkeypatch.setattr(type(trainer.loaded), "encode", lambda *_, **__: pytest.fail("encoded anew"))
+    batch = trainer.verify(trainer.roll_out(prompts), prompts)
+    counts, _ = trainer.count(batch)
+    passes = trainer.passes(batch, counts, trainer.reweighting.weights)
+    sizes = [len(one.item.encoded) for one in passes if isinstance(one, ReinforcementPass)]
+    assert 0 < sum(sizes) < 8
