@@ -164,6 +164,18 @@ def test_a_signal_is_heard_inside_a_step(
     assert metrics(again.tracker.run_id) == metrics(whole.tracker.run_id)
 
 
+def test_a_signal_in_a_backward_lets_its_step_be_finished(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(small("train.steps = 3", *QUICK), tmp_path / "run")
+    once(run, run.accelerator, "backward", 2, asks_to_stop, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute()
+    assert status(run) == "KILLED"
+    assert [path.name for path in list_checkpoints(run.directory)] == ["checkpoint-000002"]
+    assert read_state(run.directory / "checkpoint-000002")["sources"]["counting"]["position"] == 8
+
+
 def noted(run: Run, original: Callable[..., Any], steps: list[int]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         steps.append(run.trainer.step_number)
@@ -347,10 +359,13 @@ def kinds(experiment: Any) -> dict[str, str]:
     return {objective.name: "loss" if objective.supervised else "reward" for objective in experiment.objectives}
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
 def test_a_source_that_does_not_save_its_state_is_found_out(
-    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrapped: bool
 ) -> None:
+    """Also where it stands in one of ours."""
     from registry.replay.arithmetic import Arithmetic
+    from registry.replay.concatenate import Concatenate
 
     class Curriculum(Arithmetic):
         drawn = 0
@@ -362,10 +377,13 @@ def test_a_source_that_does_not_save_its_state_is_found_out(
     uniform = "train.mixture = @mixtures.uniform()"
     config = small("train.steps = 1", "train.domains = [@arithmetic/Domain()]", uniform, *QUICK)
     [domain] = config.experiment.domains
-    object.__setattr__(domain, "source", Curriculum())
+    object.__setattr__(domain, "source", Concatenate([Curriculum()]) if wrapped else Curriculum())
     start(config, tmp_path / "run").execute()
     said = capsys.readouterr().out.replace("\n", " ")
-    assert "the source Curriculum of arithmetic keeps a state that it does not save" in said
+    assert (
+        f"the source {'Concatenate' if wrapped else 'Curriculum'} of arithmetic keeps a state that it does not save"
+        in said
+    )
 
 
 def test_a_state_that_no_checkpoint_can_hold_is_refused_before_the_first_step(
