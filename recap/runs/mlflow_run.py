@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recap.runs.artifacts import Artifacts
-from recap.runs.mlflow_store import connect, held
+from recap.runs.mlflow_store import connect
 from recap.runs.run_inputs import send_inputs
 from recap.runs.spill import Entry
 
