@@ -1,25 +1,31 @@
 """Seconds and peak memory of the loss's forward and backward, and of decoding, over lengths of prompt and completion.
 
-    python tools/bench_lengths.py
+    python tools/bench_lengths.py --csv lengths.csv                      # the whole grid of the loss
+    python tools/bench_lengths.py --part decoding --csv decoding.csv
     python tools/bench_lengths.py --part decoding --groups 8 --completions 1024 --prompts 128 --grouping 4
 
-Each number is from a process of its own, forked with the model at hand: CPU seconds of the fastest of three
-runs, and what memory grew by at most. 'shared' is the default, 'plain' a forward per completion (decoding: one batch in
-which every completion has a prompt of its own). Not for GPUs.
+Each number is from a process of its own, forked with the model at hand: CPU seconds of the fastest of three runs, of fewer
+where they take longer than half of the limit, and what memory grew by at most. 'shared' is the default, 'plain' a forward per
+completion (decoding: one batch in which every completion has a prompt of its own). With `--csv`, what the file holds is not
+measured again: the command goes on where it was stopped. Not for GPUs.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import itertools
+import math
 import os
 import pickle
 import resource
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -29,37 +35,119 @@ from recap.model.scoring import Scorer, Scoring
 from registry.backends.base import EncodedPrompts, LoadedModel
 
 VOCABULARY = 512
+RUNS = 3
+
+
+class Cell(NamedTuple):
+    """A measurement, but for its result."""
+
+    part: str
+    dtype: str
+    layers: int
+    grouping: int
+    prompt: int
+    group: int
+    completion: int
+    way: str
+
+
+class Ratios(NamedTuple):
+    """Plain to shared, in time and memory, of a case: grouping, L, G, T."""
+
+    time: float
+    memory: float
+    case: tuple[int, ...]
+
+
+class Found(NamedTuple):
+    """What was measured; both NaN where the limit, or the memory, did not suffice."""
+
+    seconds: float
+    mebibytes: float
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("loss", "decoding"), default="loss")
     parser.add_argument("--groups", type=int, nargs="+", default=[4, 8, 16], help="completions per prompt")
-    parser.add_argument("--completions", type=int, nargs="+", default=[16, 64, 256, 1024], help="tokens of each")
-    parser.add_argument("--prompts", type=int, nargs="+", default=[32, 128, 512], help="tokens of the prompt")
+    parser.add_argument("--completions", type=int, nargs="+", default=[16, 64, 256, 1024, 2048], help="tokens of each")
+    parser.add_argument("--prompts", type=int, nargs="+", default=[32, 128, 512, 2048], help="tokens of the prompt")
     parser.add_argument("--grouping", type=int, nargs="+", default=[1, 4, 7], help="query heads per key/value head")
-    parser.add_argument("--most-tokens", type=int, default=2**14, help="leaves out cases where G x (L + T) is more")
+    parser.add_argument("--limit", type=float, default=180.0, help="seconds that a measurement may take, all its runs")
+    parser.add_argument("--csv", type=Path, help="where results are kept, and found again")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    known = read(options.csv)
     print(f"{options.part}, {options.dtype}, {options.layers} layers, one thread; torch {torch.__version__}\n")
     print("| grouping | L | G x T | shared, CPU s | plain, CPU s | shared, MiB | plain, MiB | plain / shared |")
     print("|---|---|---|---|---|---|---|---|")
-    cases = itertools.product(options.grouping, options.prompts, options.groups, options.completions)
-    for grouping, prompt, group_size, completion in cases:
-        if group_size * (prompt + completion) > options.most_tokens:
-            continue
-        model = small_model(grouping, options.layers, getattr(torch, options.dtype))
-        run = {"loss": loss, "decoding": decoding}[options.part]
-        found = [measured(partial(run, model, prompt, group_size, completion, shared)) for shared in (True, False)]
-        seconds, mebibytes = zip(*found, strict=True)
-        cells = [f"{value:.3f}" for value in seconds] + [f"{value:.0f}" for value in mebibytes]
-        ratios = f"{seconds[1] / seconds[0]:.2f}, {mebibytes[1] / mebibytes[0]:.2f}"
-        print(
-            f"| {grouping} | {prompt} | {group_size} x {completion} | {' | '.join(cells)} | {ratios} |",
-            flush=True,
-        )
+    lengths = (options.grouping, options.prompts, options.groups, options.completions)
+    cases = sorted(itertools.product(*lengths), key=lambda case: case[2] * (case[1] + case[3]))  # the quick ones first
+    ratios: list[Ratios] = []
+    for case in cases:
+        pair = []
+        for way in ("shared", "plain"):
+            cell = Cell(options.part, options.dtype, options.layers, *case, way)
+            if cell not in known:
+                known[cell] = measured(cell, options.limit)
+                keep(options.csv, cell, known[cell])
+            pair.append(known[cell])
+        shared, plain = pair
+        ratios.append(Ratios(plain.seconds / shared.seconds, plain.mebibytes / shared.mebibytes, case))
+        print(row(case, *pair), flush=True)
+    print(summary(ratios))
+
+
+def row(case: tuple[int, ...], shared: Found, plain: Found) -> str:
+    grouping, prompt, group, completion = case
+    cells = [f"{found.seconds:.3f}" for found in (shared, plain)] + [
+        f"{found.mebibytes:.0f}" for found in (shared, plain)
+    ]
+    ratios = f"{plain.seconds / shared.seconds:.2f}, {plain.mebibytes / shared.mebibytes:.2f}"
+    return f"| {grouping} | {prompt} | {group} x {completion} | {' | '.join(cells)} | {ratios} |"
+
+
+def summary(ratios: Sequence[Ratios]) -> str:
+    """Where the default is furthest behind plain."""
+    lines = []
+    for what in ("time", "memory"):
+        found = [(float(getattr(one, what)), one.case) for one in ratios]
+        whole = sorted((ratio, case) for ratio, case in found if not math.isnan(ratio))
+        if whole:
+            least, case = whole[0]
+            behind = sum(ratio < 0.9 for ratio, _ in whole)
+            where = "grouping {}, L {}, G {}, T {}".format(*case)
+            lines.append(
+                f"{what}: plain / shared is {least:.2f} at least ({where}); below 0.9 in {behind} of {len(whole)} cases"
+            )
+    return "\n".join(["", *lines])
+
+
+def read(file: Path | None) -> dict[Cell, Found]:
+    """What was measured before."""
+    if file is None or not file.is_file():
+        return {}
+    with file.open(newline="", encoding="utf-8") as stream:
+        return {
+            Cell._make([*line[:2], *map(int, line[2:7]), line[7]]): Found(float(line[8]), float(line[9]))
+            for line in csv.reader(stream)
+            if len(line) == 10 and line[2].isdigit()  # not the header, nor a line that was broken off
+        }
+
+
+def keep(file: Path | None, cell: Cell, found: Found) -> None:
+    if file is None:
+        return
+    before = file.read_bytes() if file.is_file() else b""
+    with file.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        if not before.endswith(b"\n"):  # the last line was broken off
+            stream.write("\n" * bool(before))
+        if not before:
+            writer.writerow([*Cell._fields, *Found._fields])
+        writer.writerow([*cell, *found])
 
 
 def small_model(grouping: int, layers: int, dtype: torch.dtype) -> LlamaForCausalLM:
@@ -113,18 +201,28 @@ def decoding(
     return run
 
 
-def measured(prepare: Callable[[], Callable[[], object]]) -> tuple[float, float]:
-    """CPU seconds of the fastest of three runs, and by how many MiB memory grew at most, in a process of its own."""
+def measured(cell: Cell, limit: float) -> Found:
+    """CPU seconds of the fastest run, and by how many MiB memory grew at most, in a process of its own.
+
+    Args:
+        limit: seconds that all runs together may take; beyond, and where the process dies, nothing is known.
+    """
+    model = small_model(cell.grouping, cell.layers, getattr(torch, cell.dtype))
+    work = {"loss": loss, "decoding": decoding}[cell.part]
+    prepare = partial(work, model, cell.prompt, cell.group, cell.completion, cell.way == "shared")
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         status = 1
         try:
+            signal.setitimer(signal.ITIMER_REAL, limit)  # ends it
             run = prepare()
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            seconds = min(once(run) for _ in range(3))
+            started, seconds = time.monotonic(), [once(run)]
+            while len(seconds) < RUNS and time.monotonic() - started < limit / 2:
+                seconds.append(once(run))
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-            os.write(writing, pickle.dumps((seconds, peak / 1024)))
+            os.write(writing, pickle.dumps((min(seconds), peak / 1024)))
             status = 0
         finally:
             os._exit(status)
@@ -132,10 +230,7 @@ def measured(prepare: Callable[[], Callable[[], object]]) -> tuple[float, float]
     with os.fdopen(reading, "rb") as pipe:
         answer: Any = pipe.read()
     os.waitpid(child, 0)
-    if not answer:
-        raise RuntimeError("the measured process died; see above")
-    found: tuple[float, float] = pickle.loads(answer)
-    return found
+    return Found(*pickle.loads(answer)) if answer else Found(float("nan"), float("nan"))
 
 
 def once(run: Callable[[], object]) -> float:

@@ -29,7 +29,7 @@ class Mixture(ABC):
 
     @abstractmethod
     def rates(self, domains: Sequence[Domain], step: int) -> list[float]:
-        """The share of each domain, >= 0; need not sum to 1."""
+        """The share of each domain, >= 0; need not sum to 1. Asked while the step before is trained: it cannot count."""
 
     def allocate(
         self, domains: Sequence[Domain], prompts: int, step: int, left: Mapping[str, int | None] | None = None

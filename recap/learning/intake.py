@@ -1,7 +1,7 @@
 """The intake of a step: its prompts drawn, encoded and checked, before anything is done with them.
 
 It needs no other process, no accelerator and no weights, only the sources, whose `state_dict` from before it leads back there:
-it may run a step ahead of the training.
+it may run a step ahead of the training (`recap/learning/prefetch.py`).
 """
 
 from __future__ import annotations
@@ -56,12 +56,23 @@ class StepPrompts:
     cut: int
 
 
+@dataclass
+class Tried:
+    """What has come of the examples so far: domains of which one could be read, and how many were refused, by domain."""
+
+    readable: set[str] = field(default_factory=set)
+    refused: Counter[str] = field(default_factory=Counter)
+
+
 class Intake:
     """Draws and encodes the prompts of a step; what cannot be read is counted as malformed by its source.
 
     Args:
         loaded: whose tokenizer or processor reads the prompts.
         rank, processes: which share is drawn.
+
+    Attributes:
+        tried: what it knows of the domains, from the steps so far.
     """
 
     def __init__(self, experiment: Experiment, loaded: LoadedModel, rank: int, processes: int) -> None:
@@ -69,8 +80,7 @@ class Intake:
         self.domains = list(experiment.domains)
         self.loaded = loaded
         self.share = {"rank": rank, "processes": processes}
-        self._readable: set[str] = set()
-        self._refused: Counter[str] = Counter()
+        self.tried = Tried()
 
     def check(self) -> None:
         """Raises ValueError, before the first step, for a domain or a capability that cannot be asked of this model."""
@@ -102,11 +112,11 @@ class Intake:
         for place, (domain, _) in enumerate(drawn):
             if place in refused:
                 domain.source.malformed.add(refused[place])
-                self._refused[domain.name] += 1
+                self.tried.refused[domain.name] += 1
             else:
-                self._readable.add(domain.name)
-        for name, count in self._refused.items():
-            if count >= HOPELESS and name not in self._readable:
+                self.tried.readable.add(domain.name)
+        for name, count in self.tried.refused.items():
+            if count >= HOPELESS and name not in self.tried.readable:
                 reason = next(refused[place] for place, (domain, _) in enumerate(drawn) if domain.name == name)
                 raise ValueError(f"{name}: none of the first {count} examples can be read; for instance {reason}")
 

@@ -19,6 +19,7 @@ from recap.optimization.grpo import GRPO
 from recap.rewards.table import RewardTable
 from recap.sampling.rollout import Rollout
 from registry.backends.base import EncodedPrompts, LoadedModel
+from registry.backends.rows import rows_of
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,17 @@ def cut(share: Share, prompts: list[int], completions: list[list[int]], max_toke
 def _share_of(
     loaded: LoadedModel, rollout: Rollout, table: RewardTable, advantages: Advantages, grpo: GRPO, share: Share
 ) -> ReinforcementBatch:
-    """A part of a rollout; its prompts are encoded anew, unless they are all."""
+    """A part of a rollout; its prompts are encoded anew only where it cannot be told which pictures are whose."""
     ids, mask, encoded = rollout.completion_ids, rollout.completion_mask, rollout.encoded
     sampler, prefix, combined = rollout.sampler_log_probs, rollout.prefix, advantages.combined
     loss_mask = grpo.loss_mask(mask, rollout.truncated)
     applies, domain_index = table.applies, table.domain_index
     all_groups = share.groups == list(range(len(rollout.prompts)))
     if not all_groups:
-        prompts = [rollout.prompts[p] for p in share.groups]
-        encoded = loaded.encode([prompt.chat for prompt in prompts], [prompt.example for prompt in prompts], ids.device)
+        prompts, pictures = [rollout.prompts[p] for p in share.groups], [len(p.example.images) for p in rollout.prompts]
+        encoded = rows_of(encoded, share.groups, pictures) or loaded.encode(
+            [prompt.chat for prompt in prompts], [prompt.example for prompt in prompts], ids.device
+        )
     if not all_groups or len(share.members) < rollout.group_size:
         prefix = None
         groups, members = torch.tensor(share.groups, device=ids.device), slice(share.members.start, share.members.stop)

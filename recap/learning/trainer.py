@@ -27,6 +27,7 @@ from recap.learning.microbatch import reinforcement_batches, supervised_batch
 from recap.learning.models import Models
 from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.learning.phases import Phases, timed
+from recap.learning.prefetch import Prefetch, reader_of
 from recap.learning.signals import Signals
 from recap.learning.update import Update, UpdateResult
 from recap.parallel.local_work import local_work
@@ -80,25 +81,28 @@ class Trainer:
         self.models = Models(experiment, self.accelerator)
         self.loaded = self.models.loaded
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        self.intake = Intake(experiment, self.loaded, rank, processes)
+        self.intake = Intake(experiment, reader_of(self.loaded), rank, processes)
         self.intake.check()
+        self.prefetch = Prefetch(self.intake, experiment.over)
         self.update = Update(experiment, self.models, self.reweighting, self.accelerator)
 
     def step(self) -> StepResult:
         """One step of Algorithm 1."""
         self.phases = Phases()
         prompts = self.draw()
-        pending = self.roll_out(prompts)
-        batch = self.verify(pending, prompts)
-        counts, sums = self.count(batch)
-        rewards = mean_rewards(counts, sums, self.domains, self.objectives, self.experiment.objective_scope)
-        if self.reweighting.same_step:
-            self.reweight(self.signals(counts, self.measure_losses(batch, counts), sums))
-        weights = self.reweighting.weights
-        update = self.update(self.passes(batch, counts, weights), counts, weights, rewards)
-        signals = self.signals(counts, update.losses, sums)
-        if update.taken and not self.reweighting.same_step:
-            self.reweight(signals)
+        self.get_ready()
+        with self.prefetch.of(self.step_number + 1, self.phases):
+            pending = self.roll_out(prompts)
+            batch = self.verify(pending, prompts)
+            counts, sums = self.count(batch)
+            rewards = mean_rewards(counts, sums, self.domains, self.objectives, self.experiment.objective_scope)
+            if self.reweighting.same_step:
+                self.reweight(self.signals(counts, self.measure_losses(batch, counts), sums))
+            weights = self.reweighting.weights
+            update = self.update(self.passes(batch, counts, weights), counts, weights, rewards)
+            signals = self.signals(counts, update.losses, sums)
+            if update.taken and not self.reweighting.same_step:
+                self.reweight(signals)
         self.step_number += 1
         return self.result(batch, update, rewards, signals, weights)
 
@@ -108,13 +112,18 @@ class Trainer:
     def draw(self) -> StepPrompts:
         """This process's share of the step's prompts, encoded; without those that the model cannot read."""
         with local_work(self.accelerator):
-            return self.intake(self.step_number)
+            return self.prefetch(self.step_number)
+
+    @timed("rollout")
+    def get_ready(self) -> None:
+        """Gives whoever samples the weights as they are now; may ask the sources for their first prompts."""
+        self.models.ready_to_sample()
 
     @timed("rollout")
     def roll_out(self, prompts: StepPrompts) -> list[PendingRewards]:
         """Completions of the prompts that are trained by reinforcement; each part is judged while the next is sampled."""
         sampling, pending = self.experiment.rollout, []
-        self.models.ready_to_sample()
+        self.get_ready()
         self.loaded.model.eval()
         with local_work(self.accelerator), self.accelerator.autocast():
             for part in prompts.reinforced:

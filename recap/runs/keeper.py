@@ -42,6 +42,9 @@ class Keeper:
         broadcast_object_list(shared)
         self.run_id = shared[0]
         self.record = RunRecord(self.run_id, None)
+        trainer.prefetch.passes_over = lambda step: step in self.passed_over
+        if self.accelerator.is_main_process:
+            trainer.prefetch.watch = self._note
 
     @property
     def passed_over(self) -> tuple[int, ...]:
@@ -145,6 +148,9 @@ class Keeper:
         if self.accelerator.is_main_process:
             self.record.done().rewrite(self.directory, "")
 
+    def _note(self, step: int) -> None:
+        note_step(self.directory, step)
+
     @contextmanager
     def rescue(self, progress: TrainingProgress, step: int | None = None) -> Iterator[None]:
         """Around a step, or an evaluation: if it breaks, a checkpoint of the state before it is written.
@@ -153,7 +159,7 @@ class Keeper:
             step: its number, from 1, by which `--skip-step` knows it should it kill the process.
         """
         if step is not None and self.accelerator.is_main_process:
-            note_step(self.directory, step)
+            self._note(step)
         before = self.state.snapshot()
         try:
             yield

@@ -37,7 +37,8 @@ def malformed_metrics(domains: Sequence[Domain], accelerator: Accelerator) -> di
 def malformed_lines(skipping: Sequence[HasSource], accelerator: Accelerator, what: str = "") -> list[str]:
     """Lines for each that has skipped any, over all processes: how many of which kind, the first of them with their rows."""
     lines = []
-    for one, state in zip(skipping, _over_processes(skipping, accelerator), strict=True):
+    own = [one.source.malformed.state_dict() for one in skipping]
+    for one, state in zip(skipping, _over_processes(own, accelerator), strict=True):
         found = Malformed()
         found.load_state_dict(state)
         if not found.total():
@@ -49,13 +50,11 @@ def malformed_lines(skipping: Sequence[HasSource], accelerator: Accelerator, wha
     return lines
 
 
-def source_states(domains: Sequence[Domain], accelerator: Accelerator) -> dict[str, dict[str, Any]]:
+def source_states(states: Mapping[str, dict[str, Any]], accelerator: Accelerator) -> dict[str, dict[str, Any]]:
     """For a checkpoint: where each source stands, and what all processes together have skipped of it."""
-    together = _over_processes(domains, accelerator)
-    return {
-        domain.name: domain.source.state_dict() | {"malformed": skipped}
-        for domain, skipped in zip(domains, together, strict=True)
-    }
+    together = _over_processes([state["malformed"] for state in states.values()], accelerator)
+    named = zip(states.items(), together, strict=True)
+    return {name: state | {"malformed": skipped} for (name, state), skipped in named}
 
 
 def load_source_states(
@@ -68,8 +67,7 @@ def load_source_states(
             domain.source.malformed = Malformed()
 
 
-def _over_processes(skipping: Sequence[HasSource], accelerator: Accelerator) -> list[dict[str, Any]]:
-    """The state of what each has skipped, over all processes, on all of them."""
-    own = [one.source.malformed.state_dict() for one in skipping]
+def _over_processes(own: list[dict[str, Any]], accelerator: Accelerator) -> list[dict[str, Any]]:
+    """What each source has skipped, as states, over all processes, on all of them."""
     every = [own] if accelerator.num_processes == 1 else gather_object([own])
     return [merged(states) for states in zip(*every, strict=True)]

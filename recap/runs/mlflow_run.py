@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recap.runs.artifacts import Artifacts
-from recap.runs.mlflow_store import connect, held
+from recap.runs.mlflow_store import connect
 from recap.runs.run_inputs import send_inputs
 from recap.runs.spill import Entry
 
@@ -71,17 +71,20 @@ class MLflowRun:
             Metric(name, value, entry["at"], entry["step"])
             for entry in entries
             for name, value in entry["values"].items()
-            if (name, entry["step"]) not in found
+            if (name, entry["step"], entry["at"]) not in found
         ]
         if metrics:
             self.client.log_batch(self.run_id, metrics=metrics, synchronous=True)
 
-    def _arrived(self, entries: Sequence[Entry]) -> set[tuple[str, int]]:
-        """Which of these metrics the run holds; only where its newest step allows for it is the history read."""
+    def _arrived(self, entries: Sequence[Entry]) -> set[tuple[str, int, int]]:
+        """Name, step and time of those of these metrics that the run may hold; only where its newest step allows for it is the
+        history read. A step that was logged anew, at another time, is not the one that is there.
+        """
         first = {name: entry["step"] for entry in reversed(entries) for name in entry["values"]}
         newest = {metric.key: metric.step for metric in self.client.get_run(self.run_id).data.to_proto().metrics}
         suspects = [name for name, step in first.items() if newest.get(name, -1) >= step]
-        return held(self.client, self.run_id, suspects, min(first.values(), default=0))
+        points = ((name, point) for name in suspects for point in self.client.get_metric_history(self.run_id, name))
+        return {(name, point.step, point.timestamp) for name, point in points}
 
     def _send_other(self, entry: Entry) -> None:
         from mlflow.entities import Param, RunTag

@@ -8,6 +8,7 @@ from recap.learning.trainer import Trainer
 def pass_over(trainer: Trainer) -> None:
     """Moves every source on by what the step would have drawn, without reading it; nothing is learnt."""
     experiment = trainer.experiment
+    trainer.prefetch.take_back()
     drawn = experiment.mixture.allocate(trainer.domains, experiment.prompts_per_step, trainer.step_number)
     for domain in trainer.domains:
         domain.source.position += drawn[domain.name]

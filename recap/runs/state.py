@@ -53,7 +53,7 @@ class RunState:
             alone: on the main process only: what the others have skipped of the sources is not in it.
         """
         trainer = self.trainer
-        sources = {domain.name: domain.source.state_dict() for domain in trainer.domains}
+        sources = trainer.prefetch.states()
         return {
             "skipped_in_a_row": self.skipped_in_a_row,
             "scores": self.scores.state_dict(),
@@ -61,7 +61,7 @@ class RunState:
             "objectives": [objective.name for objective in trainer.objectives],
             "reweighting": trainer.reweighting.state_dict(),
             "signals": trainer.signals.state_dict(),
-            "sources": sources if alone else source_states(trainer.domains, trainer.accelerator),
+            "sources": sources if alone else source_states(sources, trainer.accelerator),
             "seed": trainer.experiment.seed,
             "gradient_method": trainer.experiment.gradient_method,
             "unsaved": self.unsaved,
@@ -84,6 +84,7 @@ class RunState:
         trainer.models.go_on_after(trainer.step_number)
         self.skipped_in_a_row = state["skipped_in_a_row"]
         self.scores.load_state_dict(state["scores"])
+        trainer.prefetch.take_back()
         load_source_states(trainer.domains, state["sources"], trainer.accelerator)
         policy = type(trainer.reweighting).__name__
         if state.get("policy", policy) == policy:
@@ -122,7 +123,7 @@ class RunState:
             trainer.step_number,
             copy.deepcopy(trainer.reweighting.state_dict()),
             copy.deepcopy(trainer.signals.state_dict()),
-            {domain.name: copy.deepcopy(domain.source.state_dict()) for domain in trainer.domains},
+            trainer.prefetch.states(),
             trainer.update.aggregator.state_dict(),
             random_states(),
         )
@@ -133,8 +134,7 @@ class RunState:
         trainer.step_number = before.step
         trainer.reweighting.load_state_dict(before.reweighting)
         trainer.signals.load_state_dict(before.signals)
-        for domain in trainer.domains:
-            domain.source.load_state_dict(before.sources[domain.name])
+        trainer.prefetch.load(before.sources)
         trainer.update.aggregator.load_state_dict(before.gradients)
         trainer.models.optimizer.zero_grad()
         set_random_states(before.random)

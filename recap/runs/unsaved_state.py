@@ -81,8 +81,12 @@ class UnsavedState:
 
 
 def _draws_in_its_own_way(source: ReplaySource) -> bool:
+    """Whether it, or a source within it, does."""
     drawing = (type(source).example, type(source).take)
-    return not all(method.__module__.startswith("registry.") for method in drawing)
+    parts = [part for value in vars(source).values() for part in (value if isinstance(value, tuple) else (value,))]
+    return not all(method.__module__.startswith("registry.") for method in drawing) or any(
+        _draws_in_its_own_way(part) for part in parts if isinstance(part, ReplaySource)
+    )
 
 
 def _copied(part: Any) -> Any:

@@ -66,7 +66,7 @@ class ReplaySource(ABC):
 
     @abstractmethod
     def example(self, position: int) -> Example:
-        """The example at a position >= 0, the same at every call.
+        """The example at a position >= 0, the same at every call, which may come from another thread, a step ahead.
 
         Raises:
             MalformedExample: the row cannot be used; the message names the row and the reason.

@@ -45,6 +45,10 @@ class JsonSchema(Verifier):
         if self.schema is not None:
             _check(self.schema, "verifiers.json_schema.schema")
 
+    def prepare(self) -> None:
+        _known_schemas()
+        _validator({})
+
     def __call__(self, completion: str, example: Example) -> float | None:
         schema = self.schema
         if schema is None:

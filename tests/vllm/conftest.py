@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -130,8 +131,8 @@ def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 STEPS = """
-import functools, json, sys
-bindings, steps, colocated = json.loads(sys.argv[1])
+import functools, json, pathlib, sys
+bindings, steps, colocated, folder = json.loads(sys.argv[1])
 if colocated:
     import vllm
     vllm.LLM = functools.partial(vllm.LLM, enforce_eager=True, dtype="float32")
@@ -141,7 +142,9 @@ trainer = Trainer(load_config("experiments/smollm2_arithmetic.gin", bindings).ex
 with trainer.experiment.rewards:
     for _ in range(steps):
         result = trainer.step()
-        print("STEP", json.dumps([trainer.accelerator.process_index, result.updated, result.metrics]), flush=True)
+        assert result.updated
+        with (pathlib.Path(folder) / f"steps-{trainer.accelerator.process_index}").open("a") as file:
+            print(json.dumps(result.metrics), file=file)
 """
 
 
@@ -162,19 +165,16 @@ def train(tmp_path: Path, checkpoint: Path) -> Callable[..., list[list[dict[str,
         launch = (
             [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
         )
-        given = json.dumps([[*model, *small, *bindings], steps, colocated])
+        # A file for each process: on stdout their lines run into one another.
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        given = json.dumps([[*model, *small, *bindings], steps, colocated, str(folder)])
         environment = {**os.environ, **FOR_CPU, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             [sys.executable, *launch, str(script), given], cwd=ROOT, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-5000:]
-        found: list[list[dict[str, float]]] = [[] for _ in range(processes)]
-        for line in done.stdout.splitlines():
-            if "STEP " in line:
-                rank, updated, metrics = json.loads(line.split("STEP ", 1)[1])
-                assert updated
-                found[rank].append(metrics)
-        return found
+        texts = [(folder / f"steps-{rank}").read_text() for rank in range(processes)]
+        return [[json.loads(line) for line in text.splitlines()] for text in texts]
 
     return run
 

@@ -21,7 +21,7 @@ from registry.backends.base import LoadedModel
 from registry.backends.huggingface import HuggingFace
 from tests.vllm.conftest import FOR_CPU, ROOT, Served, serving
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 Train = Callable[..., list[list[dict[str, float]]]]
 Through = Callable[[Served], list[str]]
 KINDS = ("embed_tokens", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "norm")

@@ -1,3 +1,4 @@
+import importlib
 import math
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ from registry.example import Example
 from registry.verifiers.accuracy import Accuracy
 from registry.verifiers.base import UNDECIDED, Undecided, Verifier
 from registry.verifiers.iou import IoU
+from registry.verifiers.weighted_sum import WeightedSum
 
 HOSTILE = Path(__file__).parent / "hostile_verifiers.py"
 load_plugin(HOSTILE)
@@ -239,6 +241,34 @@ def test_workers_get_neither_images_nor_torch() -> None:
     with RewardWorkers(timeout_s=5) as fresh:  # what the others were sent may have imported torch
         for completion in ("images", "modules torch", "modules recap.rewards.workers"):
             assert fresh.score([ScoreRequest(hostile.Commanded(), completion, example)]).rewards == [0], completion
+
+
+SLOW_TO_IMPORT = """
+import time
+
+time.sleep(1.2)
+
+
+class Judge:
+    def __call__(self, completion, example):
+        while completion == "hang":
+            time.sleep(1)
+        return 1.0
+"""
+
+
+def test_starting_and_loading_take_nothing_from_the_time_of_a_completion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a part of another verifier, too, and of the worker that takes the place of one that was killed."""
+    (tmp_path / "slow_to_import_for_workers.py").write_text(SLOW_TO_IMPORT)
+    monkeypatch.syspath_prepend(tmp_path)
+    slow = importlib.import_module("slow_to_import_for_workers")
+    judge = WeightedSum([slow.Judge(), hostile.Commanded()], [1.0, 0.0])
+    with RewardWorkers(timeout_s=0.6, workers=1) as workers:
+        result = workers.score(asked(slow.Judge(), "a", "hang", "b") + asked(judge, "give 1"))
+    assert result.rewards == [1, 0, 1, 1]
+    assert result.timeouts.total() == 1
 
 
 def test_what_cannot_be_sent_is_an_error(workers: RewardWorkers) -> None:

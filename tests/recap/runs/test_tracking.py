@@ -335,6 +335,19 @@ def test_a_full_disk_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert history(tracker.run_id, "loss") == [(1, 1.0), (2, 0.5)]
 
 
+def test_a_step_logged_anew_is_not_taken_for_the_one_that_is_there(tmp_path: Path) -> None:
+    """As after a resume with other settings, where MLflow fails and is asked again."""
+    from recap.runs.mlflow_run import MLflowRun
+
+    tracker = Tracker(Tracking(), "test", tmp_path / "run")
+    run = MLflowRun(os.environ["MLFLOW_TRACKING_URI"], str(tracker.run_id), tmp_path / "run")
+    run.send([{"values": {"loss": 1.0}, "step": 5, "at": 1_000}], look=False)
+    anew = [{"values": {"loss": 2.0}, "step": step, "at": 2_000} for step in (5, 6)]
+    for _ in range(2):
+        run.send(anew, look=True)
+    assert history(tracker.run_id, "loss") == [(5, 1.0), (5, 2.0), (6, 2.0)]
+
+
 def test_more_tables_than_a_tag_holds(tmp_path: Path) -> None:
     from recap.runs.mlflow_run import MLflowRun
 

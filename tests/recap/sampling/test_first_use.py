@@ -130,6 +130,7 @@ def two_steps(bindings: list[str]) -> dict[str, Any]:
     with trainer.experiment.rewards:
         for _ in range(2):
             prompts.append(sum(len(rollout.prompts) for rollout in trainer.step().batch.rollouts))
+            trainer.prefetch.take_back()
             trainer.intake.domains.reverse()  # now the other rank gets what is sampled for
     ways = ways_taken(trainer.loaded.model, trainer.accelerator.unwrap_model(trainer.models.scorer))
     return {"prompts": prompts, "tags": tags(ways), "metrics": metrics(ways)}
