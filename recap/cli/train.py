@@ -54,13 +54,7 @@ def train(
     """Trains an experiment, or goes on with a run that was stopped or killed. On several GPUs: `accelerate launch -m recap
     train FILE`; on several CPU processes: `ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE`."""
     if seeds is not None:
-        if file is None or resume is not None:
-            fail(
-                ValueError(
-                    "--seeds begins runs of an experiment file; to go on with them: recap sweep --resume DIRECTORY"
-                )
-            )
-        execute(file, [], seeds, jobs, bind, plugin, output=output, resume=None, allow_unused=allow_unused)
+        several(file, seeds, jobs, bind, plugin, output=output, resume=resume, allow_unused=allow_unused)
         return
     from recap.runs.launch import check_launch, join_processes, run_name
     from recap.runs.resumption import find_resumption, finished_line
