@@ -96,8 +96,7 @@ class MLflowRun:
             send_inputs(client, run_id, entry["inputs"])
         elif "params" in entry:
             params = [Param(name, value) for name, value in entry["params"].items()]
-            for start in range(0, len(params), MAX_PARAMS_PER_CALL):
-                client.log_batch(run_id, params=params[start : start + MAX_PARAMS_PER_CALL], synchronous=True)
+            client.log_batch(run_id, params=params, synchronous=True)
         elif "tags" in entry:
             client.log_batch(run_id, tags=[RunTag(*tag) for tag in entry["tags"].items()], synchronous=True)
         elif entry["status"] == "RUNNING":

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from recap.experiment.run_settings import MAX_TAG_LENGTH, Tracking
 from recap.runs.delivery import Delivery
-from recap.runs.mlflow_run import MAX_METRICS_PER_CALL, TABLES, MLflowRun
+from recap.runs.mlflow_run import MAX_METRICS_PER_CALL, MAX_PARAMS_PER_CALL, TABLES, MLflowRun
 from recap.runs.mlflow_store import find_run, reopen_run, start_run
 from recap.runs.provenance import environment
 from recap.runs.run_page import RunPage
@@ -97,7 +97,9 @@ class Tracker:
         """Logs what a new run is made of; tags of the user's own win."""
         if not self.enabled:
             return
-        self._spill.put({"params": dict(page.parameters)})
+        parameters = list(page.parameters.items())
+        for start in range(0, len(parameters), MAX_PARAMS_PER_CALL):
+            self._spill.put({"params": dict(parameters[start : start + MAX_PARAMS_PER_CALL])})
         self._spill.put({"tags": {**page.tags, **self.settings.tags}})
         for name, text in page.files.items():
             self._spill.put({"file": name, "text": text})
