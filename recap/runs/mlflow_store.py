@@ -6,12 +6,18 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from recap.experiment.run_settings import Tracking
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 OPEN_WAIT_S = 120.0
 SQLITE = "sqlite:///"
@@ -55,7 +61,8 @@ def start_run(settings: Tracking, run_name: str, files: Mapping[str, str]) -> st
 
     def start() -> str:
         check_sqlite(settings.resolved_uri)
-        client = connect(settings.resolved_uri)
+        with _alone(settings.resolved_uri):
+            client = connect(settings.resolved_uri)  # which makes the tables
         if given := os.environ.get(GIVEN_RUN):
             _find(settings, given)
             client.update_run(given, status="RUNNING")
@@ -157,6 +164,17 @@ def check_sqlite(uri: str) -> None:
         raise ValueError(f"the database {path} cannot be written ({error}{locked})") from error
     finally:
         connection.close()
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """No other process is in the block for this database: two that make its tables at once get in each other's way."""
+    if fcntl is None or not uri.startswith(SQLITE):
+        yield
+        return
+    with Path(uri.removeprefix(SQLITE) + ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _experiment_id(client: Any, settings: Tracking) -> str:

@@ -156,6 +156,17 @@ def test_a_client_that_fails_ends_no_run_and_loses_nothing(
     assert client().get_run(str(run.tracker.run_id)).data.params["reweighting"] == "Recap"
 
 
+@pytest.mark.slow
+def test_processes_that_make_a_database_together(tmp_path: Path) -> None:
+    starts = (
+        "from recap.runs.mlflow_store import start_run as s; from recap.experiment.run_settings import Tracking as T;"
+    )
+    code = f"{starts} print(s(T(uri='sqlite:///{tmp_path}/new.db'), 'x', {{}}))"
+    runs = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert len({run.communicate(timeout=200)[0] for run in runs}) == 4
+    assert [run.returncode for run in runs] == [0] * 4
+
+
 def test_a_database_that_another_process_locks(small: Small, tmp_path: Path, database: Path) -> None:
     whole = start(small("train.steps = 4"), tmp_path / "whole")
     whole.execute()
