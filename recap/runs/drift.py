@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -95,6 +96,12 @@ class DriftRecord:
                     result = DriftResult({}, str(error))
         return result
 
+    def inherit(self, other: Path) -> None:
+        """Takes over what the base has said in another run, for a run that begins there."""
+        if (other / FOLDER / FILE).is_file() and self.trainer.accelerator.is_main_process:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(other / FOLDER / FILE, self.file)
+
     def _measure(self) -> DriftResult:
         trainer, experiment, loaded = self.trainer, self.trainer.experiment, self.trainer.loaded
         assert experiment.drift is not None
@@ -130,6 +137,7 @@ class DriftRecord:
             "max_new_tokens": meter.settings.max_new_tokens,
             "temperature": meter.temperature,
             "seed": meter.seed,
+            "model": self.trainer.loaded.description,
         }
         if self.file.is_file():
             kept = json.loads(self.file.read_text())

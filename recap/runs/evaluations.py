@@ -73,6 +73,11 @@ class Evaluations:
         ]
         return lines if step else [*lines, *self._not_held_out(outcomes)]
 
+    def inherit(self, other: Path, step: int) -> None:
+        """Takes over what another run's directory has up to a step, for a run that begins there."""
+        self.outcomes.inherit(other, step)
+        self.drift.inherit(other)
+
     def _record(self, step: int, outcomes: Outcomes, drift: DriftResult) -> None:
         self.outcomes.keep(step, outcomes, {"drift": drift.as_json()})
         metrics = score_metrics(self.scores[step]) | sample_metrics(outcomes) | drift.metrics
