@@ -12,7 +12,7 @@ from rich.text import Text
 from recap.data.domains import describe
 from recap.data.endings import at_hand, course
 from recap.data.objectives import objective_name
-from recap.experiment.experiment import Experiment
+from recap.experiment.experiment import Experiment, loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import PROMPT_TEXT
 from recap.experiment.memory import GIB, estimate
@@ -133,7 +133,7 @@ def _drift(experiment: Experiment) -> str:
     settings = experiment.drift
     if settings is None or not experiment.capabilities:
         return "not measured"
-    base = "the base loaded again each time" if experiment.loads_base else "the base that is there"
+    base = "the base loaded again each time" if loads_base(experiment) else "the base that is there"
     return f"{settings.prompts} prompts of each kind x {settings.max_new_tokens} tokens, at every evaluation, against {base}"
 
 

@@ -177,12 +177,6 @@ class Experiment:
         """Whether a copy of the model as it was at the start is kept: for a KL term, unless an adapter's base is there."""
         return self.kl_coefficient > 0 and self.adapter is None
 
-    @property
-    def loads_base(self) -> bool:
-        """Whether evaluations load the base model again for a while: to measure drift, where nothing else has its weights."""
-        measured = self.drift is not None and bool(self.capabilities)
-        return measured and self.adapter is None and not self.copies_reference
-
     def load_model(self) -> LoadedModel:
         """The model, on the CPU, with its adapter where there is one; the same on every process.
 
@@ -242,6 +236,12 @@ class Experiment:
                     verifier.check()
                 except ValueError as error:
                     raise ValueError(f"{where}: {error}") from error
+
+
+def loads_base(experiment: Experiment) -> bool:
+    """Whether evaluations load the base model again for a while: to measure drift, where nothing else has its weights."""
+    measured = experiment.drift is not None and bool(experiment.capabilities)
+    return measured and experiment.adapter is None and not experiment.copies_reference
 
 
 def _check_weights(policy: ReweightingPolicy, wanted: set[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from recap.evaluation.drift import VALUES
-from recap.experiment.experiment import Experiment
+from recap.experiment.experiment import Experiment, loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import Load, expected_load
 from recap.experiment.trace import LossShape, skeleton, trace_loss
@@ -182,7 +182,7 @@ def drift(
     vocabulary = config.get_text_config().vocab_size
     rows = max(1, min(VALUES // (vocabulary * settings.max_new_tokens), 3 * settings.prompts))
     found = Counter({"logits": 8 * 4 * rows * settings.max_new_tokens * vocabulary, "casts": casts})
-    found["base model"] = base if experiment.loads_base else 0
+    found["base model"] = base if loads_base(experiment) else 0
     if in_buckets(layout):
         found["gradients"] = _bytes([tensor for tensor in tensors if tensor.requires_grad])
     return found

@@ -11,7 +11,7 @@ import transformers
 from accelerate import Accelerator
 from torch import Tensor
 
-from recap.experiment.experiment import Experiment
+from recap.experiment.experiment import Experiment, loads_base
 from recap.learning.microbatch import ReinforcementBatch
 from recap.model.activations import checkpoint_activations
 from recap.model.adapters import adapter_disabled
@@ -56,7 +56,7 @@ class Models:
             generator.check()
             generator.connect()
         self.loaded = experiment.load_model()
-        self.base_fingerprint = fingerprint(self.loaded.model) if experiment.loads_base else None
+        self.base_fingerprint = fingerprint(self.loaded.model) if loads_base(experiment) else None
         if generator is not None:
             generator.start(self.loaded, accelerator)
         if experiment.activation_checkpointing:

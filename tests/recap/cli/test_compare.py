@@ -54,7 +54,7 @@ def test_a_known_effect_is_found(runs: list[Path]) -> None:
     assert code == 0, output
     assert "uniform: " in output
     assert "    train.reweighting = @reweighting.recap" in output
-    output, drift = output.split("drift from the base at step 60")
+    _, drift = output.split("drift from the base at step 60")
     (row,) = (line for line in drift.splitlines() if line.startswith((" recap", " uniform")))
     assert "1.2000" in row  # the mean of 0.6, 1.2 and 1.8; the other group has measured none
     changes, differences = output.split("difference from uniform, over matched seeds")

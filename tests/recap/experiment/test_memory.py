@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from recap.cli import app
 from recap.experiment.config import LoadedConfig, load_config
+from recap.experiment.experiment import loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import Load
 from recap.experiment.memory import GIB, cache_columns, drift, estimate
@@ -80,7 +81,7 @@ def test_an_evaluation_holds_a_second_model_where_the_base_is_loaded_again(
 ) -> None:
     bindings = ["train.capabilities = [@naming/Capability()]", "drift.prompts = 2", "drift.max_new_tokens = 4", binding]
     experiment = small(*filter(None, bindings)).experiment
-    assert experiment.loads_base == bool(bytes_each)
+    assert loads_base(experiment) == bool(bytes_each)
     if experiment.drift is None:
         return
     config = Qwen2Config(vocab_size=100)

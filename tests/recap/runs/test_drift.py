@@ -16,6 +16,7 @@ from recap.evaluation.drift import AsModel, DriftMeter
 from recap.evaluation.drift_prompts import drift_prompts
 from recap.evaluation.evaluate import evaluation_seed
 from recap.experiment.config import LoadedConfig
+from recap.experiment.experiment import loads_base
 from recap.learning.trainer import Trainer
 from recap.runs.drift import DriftRecord, summary
 from recap.runs.run_directory import read_record
@@ -57,7 +58,7 @@ def test_measuring_leaves_training_alone(small: Small, tmp_path: Path) -> None:
 
 def test_it_can_be_left_out(small: Small, tmp_path: Path) -> None:
     trainer = Trainer(small(*MEASURED, "train.drift = None").experiment)
-    assert not trainer.experiment.loads_base
+    assert not loads_base(trainer.experiment)
     result = DriftRecord(trainer, tmp_path).measure()
     assert (result.metrics, result.lines, list(tmp_path.iterdir())) == ({}, [], [])
 
@@ -68,7 +69,7 @@ def test_every_way_to_the_base_is_the_base(small: Small, tmp_path: Path, binding
     if "lora" in binding:
         pytest.importorskip("peft")
     experiment = small(*MEASURED, *[binding] * bool(binding)).experiment
-    assert experiment.loads_base == (not binding)
+    assert loads_base(experiment) == (not binding)
     trainer = Trainer(experiment)
     record = DriftRecord(trainer, tmp_path)
     with experiment.rewards:
