@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -63,15 +64,16 @@ def _trained(capability: Capability, domains: Sequence[Domain]) -> bool:
 
 
 def _first(kind: Kind, part: Domain | Capability, count: int) -> list[DriftPrompt]:
-    """Of a domain the first that it trains on; its source's state is left alone."""
-    found: list[DriftPrompt] = []
-    length = part.source.length
-    for position in range(2 * count if length is None else min(2 * count, length)):
+    """Of a domain the first that it trains on; its source is led back to where it was, as a stream has to be."""
+    source, found = part.source, list[DriftPrompt]()
+    before = copy.deepcopy(source.state_dict())
+    for position in range(2 * count if source.length is None else min(2 * count, source.length)):
         if len(found) == count:
             break
         try:
-            example = part.source.example(position)
+            example = source.example(position)
         except MalformedExample:
             continue
         found.append(DriftPrompt(kind, part, part.ask(example), digest_of(example)))
+    source.load_state_dict(before)
     return found
