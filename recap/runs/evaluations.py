@@ -62,9 +62,8 @@ class Evaluations:
             step=step,
         )
         drift = self.drift.measure()
-        self.scores[step] = {
-            name: score_of(rows) for name, rows in outcomes.items()
-        }  # last: by them it is known as measured
+        # Last, as a step that has scores is not measured again.
+        self.scores[step] = {name: score_of(rows) for name, rows in outcomes.items()}
         if accelerator.is_main_process:
             self._record(step, outcomes, drift)
         lines = [
