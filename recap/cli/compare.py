@@ -46,6 +46,7 @@ def compare(
     from recap.evaluation.comparable import check_comparable, differing, group_runs
     from recap.evaluation.comparison import compare as compare_groups
     from recap.evaluation.comparison_report import footnotes, tables
+    from recap.evaluation.drift_table import drift_table
     from recap.runs.measured import measured_runs
 
     try:
@@ -62,7 +63,8 @@ def compare(
         more = [f"and {len(bindings) - BINDINGS} more bindings"] if len(bindings) > BINDINGS else []
         for line in [*bindings[:BINDINGS], *more]:
             console.print(f"    {line}", highlight=False, markup=False)
-    for table in tables(result):
-        console.print(table)
+    for table in [*tables(result), drift_table(groups, result.step)]:
+        if table is not None:
+            console.print(table)
     for line in [*footnotes(result), *notes]:
         console.print(line, highlight=False, markup=False)

@@ -16,7 +16,9 @@ ROUNDING = 0.01
 SHOWN = 3  # reasons of one kind
 
 # Statements of a gin file that do not make another experiment.
-_NO_DIFFERENCE = re.compile(r"(^|[/.])(seed|(tracking|checkpoints|rewards)\.\w+|train\.evaluate_every|MLFLOW\w*) *=")
+_NO_DIFFERENCE = re.compile(
+    r"(^|[/.])(seed|(tracking|checkpoints|rewards|drift)\.\w+|train\.(evaluate_every|drift)|MLFLOW\w*) *="
+)
 
 
 class NotComparable(ValueError):

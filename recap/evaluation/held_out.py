@@ -77,14 +77,14 @@ def shared_tables(domains: Sequence[Domain], capabilities: Sequence[Capability])
         f"{domain.name} trains on the table that {capability.name} is measured on: {', '.join(sorted(both))}"
         for domain in domains
         for capability in capabilities
-        if (both := _origins(domain.source) & _origins(capability.source))
+        if (both := origins(domain.source) & origins(capability.source))
     ]
 
 
 def _shared(domain: Domain, held_out: HeldOut, looked: Mapping[str, str]) -> str:
     """The line for one domain, of which some examples were looked at (id -> digest); empty where none is held out."""
     found = {name: "question and pictures" for name, digest in looked.items() if digest in held_out.digests}
-    tables, theirs = _origins(domain.source), _origins(held_out.capability.source)
+    tables, theirs = origins(domain.source), origins(held_out.capability.source)
     if tables & theirs:  # elsewhere an id says little: every table has a first row
         found |= {name: "id" for name in looked if name in held_out.ids and name not in found}
     if not found:
@@ -96,7 +96,7 @@ def _shared(domain: Domain, held_out: HeldOut, looked: Mapping[str, str]) -> str
     )
 
 
-def _origins(source: ReplaySource) -> set[str]:
+def origins(source: ReplaySource) -> set[str]:
     try:
         return set(source.origins)
     except MissingData:  # said elsewhere

@@ -12,7 +12,7 @@ from rich.text import Text
 from recap.data.domains import describe
 from recap.data.endings import at_hand, course
 from recap.data.objectives import objective_name
-from recap.experiment.experiment import Experiment
+from recap.experiment.experiment import Experiment, loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import PROMPT_TEXT
 from recap.experiment.memory import GIB, estimate
@@ -116,6 +116,7 @@ def summary(experiment: Experiment) -> Table:
         "updates": f"{experiment.grpo.iterations} a step, AdamW at {adamw.learning_rate:g} ({adamw.schedule}), KL term"
         f" {experiment.kl_coefficient:g}, weights act on {experiment.weights_act_on}, {gradients}",
         "measures": f"{examples}{when}" if examples else "no capability",
+        "drift": _drift(experiment),
         "keeps": f"{checkpoints.keep} checkpoints, every {checkpoints.every} steps"
         if checkpoints.every
         else "a checkpoint when stopped, no schedule",
@@ -127,7 +128,17 @@ def summary(experiment: Experiment) -> Table:
     return table
 
 
+def _drift(experiment: Experiment) -> str:
+    """How the divergence from the base is measured, in words."""
+    settings = experiment.drift
+    if settings is None or not experiment.capabilities:
+        return "not measured"
+    base = "the base loaded again each time" if loads_base(experiment) else "the base that is there"
+    return f"{settings.prompts} prompts of each kind x {settings.max_new_tokens} tokens, at every evaluation, against {base}"
+
+
 REMEDIES = {
+    "base model": "train.drift = None, or an adapter, whose base is there",
     "activations": "train.activation_checkpointing = True, a smaller scoring.max_tokens, or more train.accumulation_steps",
     "logits": "a smaller scoring.chunk, or more train.accumulation_steps",
     "key/value cache": "a smaller rollout.batch_size: fewer prompts are decoded at a time",

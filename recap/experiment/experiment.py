@@ -16,6 +16,7 @@ from recap.data.endings import at_hand, next_step
 from recap.data.mixtures import Mixture, Uniform
 from recap.data.objectives import Objective, ObjectiveScope, collect_objectives
 from recap.evaluation.capabilities import Capability
+from recap.evaluation.drift import Drift
 from recap.experiment.run_settings import Checkpoints, Tracking
 from recap.model.adapters import LoRA, trained_share
 from recap.model.scoring import Scoring
@@ -57,6 +58,7 @@ class Experiment:
             (`recap.learning.signals`); next-token prediction reports its loss.
         capabilities: what is evaluated on held-out examples.
         evaluate_every: steps between evaluations; None: only before and after.
+        drift: how the divergence from the base is measured at every evaluation; None: not at all.
         max_skipped_steps: the run stops after this many steps in a row with a loss, gradient or reward that is not finite.
         mixed_precision: 'no' or 'bf16'.
         activation_checkpointing: whether the loss keeps the input of every layer only, of the language model and of the vision
@@ -91,6 +93,7 @@ class Experiment:
     rewards: RewardWorkers = field(default_factory=RewardWorkers)
     capabilities: Sequence[Capability] = ()
     evaluate_every: int | None = None
+    drift: Drift | None = field(default_factory=Drift)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     tracking: Tracking = field(default_factory=Tracking)
     max_skipped_steps: int = 5
@@ -233,6 +236,12 @@ class Experiment:
                     verifier.check()
                 except ValueError as error:
                     raise ValueError(f"{where}: {error}") from error
+
+
+def loads_base(experiment: Experiment) -> bool:
+    """Whether evaluations load the base model again for a while: to measure drift, where nothing else has its weights."""
+    measured = experiment.drift is not None and bool(experiment.capabilities)
+    return measured and experiment.adapter is None and not experiment.copies_reference
 
 
 def _check_weights(policy: ReweightingPolicy, wanted: set[str]) -> None:

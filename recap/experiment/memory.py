@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from recap.experiment.experiment import Experiment
+from recap.evaluation.drift import VALUES
+from recap.experiment.experiment import Experiment, loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import Load, expected_load
 from recap.experiment.trace import LossShape, skeleton, trace_loss
@@ -31,7 +32,7 @@ class Estimate:
 
     Attributes:
         parts: kind -> bytes, in the phase that takes most, the largest first.
-        phase: 'rollout', 'loss' or 'update'.
+        phase: 'rollout', 'loss', 'update' or 'evaluation'.
         load: what it was estimated for.
         parameters: of the model.
         trained: of those, how many.
@@ -98,6 +99,8 @@ def _estimate(experiment: Experiment, layout: Layout, load: Load, config: Any, g
         decoding["activations"] += int(share * kept["activations"])
 
     phases = {"loss": loss, "update": update, "rollout": decoding}
+    if experiment.drift is not None and experiment.capabilities:
+        phases["evaluation"] = drift(experiment, layout, tensors, config, casts=casts)
     phase = max(phases, key=lambda name: phases[name].total())
     parts = {name: size for name, size in (base + phases[phase]).most_common() if size > 0}
     return Estimate(parts, phase, load, _number(tensors), _number(trained))
@@ -162,6 +165,27 @@ def copies(experiment: Experiment, layout: Layout, tensors: list[torch.Tensor]) 
     number = int(layout.sharded) + int(experiment.copies_reference)
     as_bf16 = experiment.mixed_precision == "bf16"
     return number * sum(tensor.numel() * (2 if as_bf16 else tensor.element_size()) for tensor in tensors)
+
+
+def drift(
+    experiment: Experiment, layout: Layout, tensors: list[torch.Tensor], config: Any, *, casts: int
+) -> Counter[str]:
+    """What the divergence from the base takes on the first process, in an evaluation (`DriftMeter`).
+
+    The base where it is loaded again, in the precision that the model which is sampled from is held in; of the
+    distributions eight copies in fp32: logits twice, log-probs of both models, and what is made of them.
+    """
+    settings = experiment.drift
+    assert settings is not None
+    half = layout.sharded and experiment.mixed_precision == "bf16"
+    base = sum(tensor.numel() * (2 if half else tensor.element_size()) for tensor in tensors)
+    vocabulary = config.get_text_config().vocab_size
+    rows = max(1, min(VALUES // (vocabulary * settings.max_new_tokens), 3 * settings.prompts))
+    found = Counter({"logits": 8 * 4 * rows * settings.max_new_tokens * vocabulary, "casts": casts})
+    found["base model"] = base if loads_base(experiment) else 0
+    if in_buckets(layout):
+        found["gradients"] = _bytes([tensor for tensor in tensors if tensor.requires_grad])
+    return found
 
 
 def keeps_prefix(experiment: Experiment, layout: Layout) -> bool:

@@ -11,12 +11,13 @@ import transformers
 from accelerate import Accelerator
 from torch import Tensor
 
-from recap.experiment.experiment import Experiment
+from recap.experiment.experiment import Experiment, loads_base
 from recap.learning.microbatch import ReinforcementBatch
 from recap.model.activations import checkpoint_activations
 from recap.model.adapters import adapter_disabled
 from recap.model.precision import hold_frozen
 from recap.model.scoring import Scorer
+from recap.model.weights import fingerprint
 from recap.parallel.adapter_checkpoint import leave_frozen_out
 from recap.parallel.processes import everywhere
 from recap.parallel.replica import frozen_copy, refresh, replica_of
@@ -36,6 +37,7 @@ class Models:
         held: the precision of weights that no optimizer moves (frozen ones, copies): that of the arithmetic; None: their own.
         weight_sync: sends weights to the generator and watches that they arrive; None without a generator.
         generator_is_stale: whether the generator, where there is one, lacks the last update.
+        base_fingerprint: of the weights that training began with, where they are to be loaded again.
         agree: whether something holds on all processes; they must ask together.
         trained_parameters: those of the scorer that the optimizer moves.
 
@@ -54,6 +56,7 @@ class Models:
             generator.check()
             generator.connect()
         self.loaded = experiment.load_model()
+        self.base_fingerprint = fingerprint(self.loaded.model) if loads_base(experiment) else None
         if generator is not None:
             generator.start(self.loaded, accelerator)
         if experiment.activation_checkpointing:

@@ -11,6 +11,8 @@ from torch.distributed.tensor import DTensor
 
 from recap.model.adapters import ADAPTER_NAME, adapted_layers
 
+SAMPLED = 256  # values of each parameter that a fingerprint is of
+
 
 def whole_parameters(model: nn.Module, *, every_name: bool = False) -> Iterator[tuple[str, Tensor]]:
     """The weights of a model, one at a time: whole, with its adapter merged into them, under plain names.
@@ -58,3 +60,13 @@ def _merged(layer: Any) -> Tensor:
     update = whole(layer.lora_B[ADAPTER_NAME].weight) @ whole(layer.lora_A[ADAPTER_NAME].weight)
     scale = float(layer.scaling[ADAPTER_NAME])
     return (weight + scale * update).to(weight.dtype)
+
+
+def fingerprint(model: nn.Module) -> float:
+    """A number by which two loads of the same weights are known to be of the same, from a few values of every parameter."""
+    total = 0.0
+    for number, parameter in enumerate(model.parameters(), 1):
+        flat = parameter.detach().reshape(-1)
+        some = flat[:: max(1, len(flat) // SAMPLED)].double().cpu()
+        total += float((some * torch.arange(1, len(some) + 1)).sum()) / number
+    return total

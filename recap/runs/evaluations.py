@@ -9,6 +9,7 @@ from recap.evaluation.held_out import held_out_of, overlap, shared_tables
 from recap.evaluation.outcomes import Outcomes
 from recap.evaluation.scores import score_of
 from recap.learning.trainer import Trainer
+from recap.runs.drift import DriftRecord, DriftResult
 from recap.runs.forgotten_table import FOLDER, forgotten_rows
 from recap.runs.outcomes import OutcomeRecord, about_run
 from recap.runs.scores import ScoreHistory, forgetting_metrics, sample_metrics, score_metrics
@@ -44,6 +45,7 @@ class Evaluations:
         self.scores = scores
         about = about_run(trainer.experiment, name, trainer.loaded.description, configuration)
         self.outcomes = OutcomeRecord(directory, tracker, about)
+        self.drift = DriftRecord(trainer, directory)
 
     def measure(self) -> list[str]:
         """Evaluates the model as it is, on all processes; returns lines for a person."""
@@ -59,15 +61,25 @@ class Evaluations:
             seed=experiment.seed,
             step=step,
         )
+        drift = self.drift.measure()
+        # Last, as a step that has scores is not measured again.
         self.scores[step] = {name: score_of(rows) for name, rows in outcomes.items()}
         if accelerator.is_main_process:
-            self._record(step, outcomes)
-        lines = [f"step {step}: " + "  ".join(f"{name} {score.score:.3f}" for name, score in self.scores[step].items())]
+            self._record(step, outcomes, drift)
+        lines = [
+            f"step {step}: " + "  ".join(f"{name} {score.score:.3f}" for name, score in self.scores[step].items()),
+            *drift.lines,
+        ]
         return lines if step else [*lines, *self._not_held_out(outcomes)]
 
-    def _record(self, step: int, outcomes: Outcomes) -> None:
-        self.outcomes.keep(step, outcomes)
-        metrics = score_metrics(self.scores[step]) | sample_metrics(outcomes)
+    def inherit(self, other: Path, step: int) -> None:
+        """Takes over what another run's directory has up to a step, for a run that begins there."""
+        self.outcomes.inherit(other, step)
+        self.drift.inherit(other)
+
+    def _record(self, step: int, outcomes: Outcomes, drift: DriftResult) -> None:
+        self.outcomes.keep(step, outcomes, {"drift": drift.as_json()})
+        metrics = score_metrics(self.scores[step]) | sample_metrics(outcomes) | drift.metrics
         if step:
             metrics |= forgetting_metrics(self.outcomes.base, outcomes, self.scores)
             most = self.trainer.experiment.tracking.rollouts_per_table

@@ -40,10 +40,14 @@ class OutcomeRecord:
         self.tracker = tracker
         self.about = about
 
-    def keep(self, step: int, outcomes: Outcomes) -> None:
-        """Writes what an evaluation found; a resumed run writes the same again."""
+    def keep(self, step: int, outcomes: Outcomes, more: Mapping[str, Any]) -> None:
+        """Writes what an evaluation found; a resumed run writes the same again.
+
+        Args:
+            more: what else the evaluation measured; JSON.
+        """
         path = self.directory / FOLDER / file_name(step)
-        write_outcomes(path, outcomes, {**self.about, "step": step})
+        write_outcomes(path, outcomes, {**self.about, "step": step, **more})
         self.tracker.file(path)
         if step == 0:
             self.__dict__["base"] = outcomes

@@ -93,7 +93,7 @@ class Run:
         where = (self.trainer, self.tracker, self.directory)
         self.evaluations = Evaluations(*where, self.scores, name=name, configuration=operative_config)
         if found is not None and found.fork:
-            self.evaluations.outcomes.inherit(found.run, found.step)
+            self.evaluations.inherit(found.run, found.step)
         self._ways_said = False
 
     def execute(self) -> dict[int, dict[str, CapabilityScore]]:

@@ -42,9 +42,9 @@ def runs(tmp_path: Path, outcome: Callable[..., Outcome]) -> list[Path]:
             }
             for step, right in ((0, 1.0), (20, 0.9), (60, skill)):
                 rows = [outcome(n, float(rng.random() < right)) for n in range(60)]
-                write_outcomes(
-                    directory / "outcomes" / f"step-{step:06d}.parquet", {"sums": rows}, {**about, "step": step}
-                )
+                kl = {name: {"mean": 0.01 * step * (seed + 1)} for name in ("kl_model_base", "kl_base_model")}
+                said = {**about, "step": step, "drift": {"trained": kl} if policy == "recap" else {}}
+                write_outcomes(directory / "outcomes" / f"step-{step:06d}.parquet", {"sums": rows}, said)
             found.append(directory)
     return found
 
@@ -54,6 +54,9 @@ def test_a_known_effect_is_found(runs: list[Path]) -> None:
     assert code == 0, output
     assert "uniform: " in output
     assert "    train.reweighting = @reweighting.recap" in output
+    _, drift = output.split("drift from the base at step 60")
+    (row,) = (line for line in drift.splitlines() if line.startswith((" recap", " uniform")))
+    assert "1.2000" in row  # the mean of 0.6, 1.2 and 1.8; the other group has measured none
     changes, differences = output.split("difference from uniform, over matched seeds")
     (row,) = (line for line in differences.splitlines() if line.startswith(" recap") and "higher" in line)
     assert "+0.4" in row

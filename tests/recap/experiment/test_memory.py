@@ -11,13 +11,15 @@ from types import ModuleType
 
 import pytest
 import torch
+from transformers import Qwen2Config
 from typer.testing import CliRunner
 
 from recap.cli import app
 from recap.experiment.config import LoadedConfig, load_config
+from recap.experiment.experiment import loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import Load
-from recap.experiment.memory import GIB, cache_columns, estimate
+from recap.experiment.memory import GIB, cache_columns, drift, estimate
 from recap.model.kv_cache import RoomyLayer
 
 Small = Callable[..., LoadedConfig]
@@ -60,6 +62,44 @@ def test_a_kl_term_keeps_a_copy_and_an_adapter_does_without() -> None:
     assert adapted.trained < 0.02 * THREE
     assert adapted.parts["weights"] == 2 * THREE + 4 * adapted.trained, "a frozen base is held in bf16"
     assert adapted.parts["optimizer state"] == 8 * adapted.trained
+
+
+@pytest.mark.parametrize(
+    ("binding", "layout", "bytes_each"),
+    [
+        ("", DDP, 4),
+        ("train.mixed_precision = 'bf16'", DDP, 4),
+        ("train.mixed_precision = 'bf16'", SHARDED, 2),
+        ("grpo.kl_coefficient = 0.1", DDP, 0),
+        ("train.adapter = @lora()", DDP, 0),
+        ("train.drift = None", DDP, 0),
+        ("train.capabilities = []", DDP, 0),
+    ],
+)
+def test_an_evaluation_holds_a_second_model_where_the_base_is_loaded_again(
+    small: Small, binding: str, layout: Layout, bytes_each: int
+) -> None:
+    bindings = ["train.capabilities = [@naming/Capability()]", "drift.prompts = 2", "drift.max_new_tokens = 4", binding]
+    experiment = small(*filter(None, bindings)).experiment
+    assert loads_base(experiment) == bool(bytes_each)
+    if experiment.drift is None:
+        return
+    config = Qwen2Config(vocab_size=100)
+    parts = drift(experiment, layout, [torch.empty(50, 20, device="meta", requires_grad=True)], config, casts=7)
+    assert parts["base model"] == bytes_each * 1000
+    assert parts["gradients"] == (4000 if layout is DDP else 0)
+    assert parts["logits"] == 8 * 4 * (3 * 2) * 4 * 100  # all prompts of three kinds at once
+    assert parts["casts"] == 7
+
+
+def test_the_evaluation_is_a_phase(small: Small) -> None:
+    """With hardly a prompt to train on, eight copies of a thousand prompts' distributions are the most."""
+    prompts = ["drift.prompts = 1000", "train.capabilities = [@naming/Capability()]"]
+    experiment = small(*prompts).experiment
+    load = Load(prompts=1, decoded=1, group_size=2, prompt_length=8, completion_length=4)
+    found = estimate(experiment, Layout(), load)
+    assert found.phase == "evaluation"
+    assert found.parts["base model"] == found.parts["weights"] == 4 * found.parameters
 
 
 def test_shards_and_the_copy_that_samples() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -38,9 +39,12 @@ def client() -> MlflowClient:
     return MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
 
 
-def test_a_run_keeps_what_came_of_every_example(small: Small, tmp_path: Path) -> None:
+def test_a_run_keeps_what_came_of_every_example(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = start(small("train.steps = 2", *MEASURED), tmp_path / "run")
     scores = run.execute()
+    assert capsys.readouterr().out.count("drift in nats per token") == 3
     names = [f"step-{step:06d}.parquet" for step in range(3)]
     assert sorted(path.name for path in (tmp_path / "run" / "outcomes").iterdir()) == names
     run_id = str(run.tracker.run_id)
@@ -65,6 +69,13 @@ def test_a_run_keeps_what_came_of_every_example(small: Small, tmp_path: Path) ->
         assert change == pytest.approx(scores[2][name].score - scores[0][name].score)
     assert 0 <= logged["forgetting_index"] <= 1
     assert [m.step for m in client().get_metric_history(run_id, "forgotten/counting")] == [1, 2]
+    for kind, direction in itertools.product(("trained", "replayed"), ("kl_model_base", "kl_base_model")):
+        history = {m.step: m.value for m in client().get_metric_history(run_id, f"drift/{kind}/{direction}")}
+        assert history[0] == 0 < min(history[1], history[2])
+        for step, value in history.items():
+            about = read_outcomes(tmp_path / "run" / "outcomes" / f"step-{step:06d}.parquet")[1]
+            assert about["drift"][kind][direction]["mean"] == value
+    assert logged["drift_standard_error/trained/kl_model_base"] > 0
     lost = any(logged[f"forgotten/{name}"] for name in ("counting", "arithmetic"))
     tables = [item.path for item in client().list_artifacts(run_id, "forgotten")]
     assert ("forgotten/step-000002.json" in tables) == lost
@@ -105,10 +116,14 @@ def test_a_resumed_run_keeps_the_same(small: Small, tmp_path: Path) -> None:
 
     def metrics(of: Run) -> dict[str, list[float]]:
         run_id = str(of.tracker.run_id)
-        names = [name for name in client().get_run(run_id).data.metrics if "forg" in name or "gained" in name]
+        names = [
+            name
+            for name in client().get_run(run_id).data.metrics
+            if "forg" in name or "gained" in name or "drift" in name
+        ]
         return {name: [m.value for m in client().get_metric_history(run_id, name)] for name in names}
 
-    assert "forgotten/counting" in metrics(whole)
+    assert {"forgotten/counting", "drift/trained/kl_model_base"} <= set(metrics(whole))
     assert metrics(resumed) == metrics(whole)
 
 
@@ -123,6 +138,8 @@ def test_a_fork_is_measured_against_the_base_of_its_parent(small: Small, tmp_pat
         fork=True,
     )
     forked.execute()
+    said = [(tmp_path / place / "drift" / "base_completions.json").read_bytes() for place in ("parent", "fork")]
+    assert said[0] == said[1]
     run = read_run(tmp_path / "fork" / "outcomes", "fork")
     assert run.base == read_run(tmp_path / "parent" / "outcomes", "parent").base
     assert run.step == 2

@@ -59,9 +59,9 @@ BINDINGS = (
 )
 
 
-def train(arguments: list[str], place: str = "") -> tuple[int, str]:
-    """A run on two processes; its exit code and output."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+def train(arguments: list[str], place: str = "", processes: int = 2) -> tuple[int, str]:
+    """A run on several processes; its exit code and output."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PLACE": place}
     command = [*launch, "-m", "recap", "train", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, env=environment)
