@@ -28,6 +28,7 @@ from recap.learning.models import Models
 from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
 from recap.learning.phases import Phases, timed
 from recap.learning.prefetch import Prefetch, reader_of
+from recap.learning.shares import share_metrics
 from recap.learning.signals import Signals
 from recap.learning.update import Update, UpdateResult
 from recap.parallel.local_work import local_work
@@ -233,7 +234,9 @@ class Trainer:
     ) -> StepResult:
         """The metrics of a step; `weights` are those that it was taken with, diagnostics those after it."""
         batch.release()
-        metrics = update.metrics | rollout_metrics(batch, self.accelerator.device, self.reduce)
+        where = (self.accelerator.device, self.reduce)
+        metrics = update.metrics | rollout_metrics(batch, *where)
+        metrics |= share_metrics(batch, self.domains, self.objectives, *where)
         metrics["weight_spread"] = max(weights.values()) - min(weights.values())
         quantities = {"reward": rewards, "signal": signals, "weight": weights, **self.reweighting.diagnostics}
         for quantity, values in quantities.items():
