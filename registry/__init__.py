@@ -89,6 +89,7 @@ reweighting_policies = Registry(
         "registry.reweighting.kl_only",
         "registry.reweighting.recap",
         "registry.reweighting.recap_released",
+        "registry.reweighting.replayed",
         "registry.reweighting.rlw",
         "registry.reweighting.scale_invariant",
         "registry.reweighting.schedule",

@@ -47,6 +47,8 @@ class Domain(Asking):
             that are tried in order; all verifiers read it there.
         target: what is imitated, around ``{answer}``, of an example that has no target of its own; None: the answer in its
             place, such as ``<answer>{answer}</answer>``. Replayed chat text is imitated as it is with '{answer}'.
+        replayed: whether the domain is replay, there so that the model keeps what it could do before, and not what it is to
+            learn: `grpo.kl_on` and drift ask.
         at_end: when all of a source with a length was drawn once: 'repeat' it, 'drop_out' and leave the steps to the other
             domains, or 'end_run' before its time. The run also ends where those that are left cannot fill a step.
         name: the gin scope, unless given.
@@ -62,6 +64,7 @@ class Domain(Asking):
     objectives: Mapping[str, Judge | NextTokenPrediction]
     answer: AnswerPlaces = "tags"
     target: str | None = None
+    replayed: bool = False
     at_end: AtEnd = "repeat"
     name: str = field(default_factory=lambda: scope_name("Domain"))
 

@@ -36,8 +36,9 @@ class Drift:
     Args:
         prompts: of each kind: trained on, replayed, and held-out ones of skills that no domain trains.
         max_new_tokens: of each prompt's completion, by the model and by the base.
-        replayed: domains whose prompts count as replayed, by name; the others are trained on. One that the experiment does
-            not have is passed over, so that a run without replay can be the same file with fewer domains.
+        replayed: domains that count as replayed besides those with `Domain.replayed`, by name; the others are trained on. One
+            that the experiment does not have is passed over, so that a run without replay can be the same file with fewer
+            domains, and is measured on the same untrained skills.
 
     Raises:
         ValueError: a number below 1.

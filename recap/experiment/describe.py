@@ -114,7 +114,7 @@ def summary(experiment: Experiment) -> Table:
         "steps": f"{experiment.steps}, each of {experiment.prompts_per_step} prompts by {describe(experiment.mixture)} x"
         f" {rollout.group_size} completions of up to {rollout.max_new_tokens} tokens",
         "updates": f"{experiment.grpo.iterations} a step, AdamW at {adamw.learning_rate:g} ({adamw.schedule}), KL term"
-        f" {experiment.kl_coefficient:g}, weights act on {experiment.weights_act_on}, {gradients}",
+        f" {experiment.kl_coefficient:g}{_where(experiment)}, weights act on {experiment.weights_act_on}, {gradients}",
         "measures": f"{examples}{when}" if examples else "no capability",
         "drift": _drift(experiment),
         "keeps": f"{checkpoints.keep} checkpoints, every {checkpoints.every} steps"
@@ -251,3 +251,10 @@ def _examples(entry: Entry) -> list[str]:
         + (f" ({len(example.images)} image, {example.images[0].size})" if example.images else "")
         for example in examples
     ]
+
+
+def _where(experiment: Experiment) -> str:
+    """The domains that a KL term acts on, where it does not act on all."""
+    acts = zip(experiment.domains, experiment.kl_domains, strict=True)
+    under = [domain.name for domain, acting in acts if acting and domain.verifiers]
+    return "" if experiment.grpo.kl_on == "all" else f" on {', '.join(under)}"

@@ -143,6 +143,7 @@ class Experiment:
                 f"{asks} needs the gradient of every objective by itself: train.weights_act_on must be 'loss';"
                 f" it is {self.weights_act_on!r}"
             )
+        _check_kl_on(self)
         if self.adapter is not None and not isinstance(self.adapter, LoRA):
             raise ValueError("train.adapter takes the adapter with parentheses: @lora()")
         reinforced = [objective.name for objective in self.objectives if not objective.supervised]
@@ -171,6 +172,12 @@ class Experiment:
         """β of the KL term: the policy's, where it asks for one, else `grpo.kl_coefficient`."""
         asked = self.build_reweighting().kl_coefficient
         return self.grpo.kl_coefficient if asked is None else asked
+
+    @cached_property
+    def kl_domains(self) -> list[bool]:
+        """Of each domain, whether the KL term acts on its prompts (`grpo.kl_on`)."""
+        on = self.grpo.kl_on
+        return [on == "all" or domain.replayed == (on == "replay") for domain in self.domains]
 
     @property
     def copies_reference(self) -> bool:
@@ -242,6 +249,21 @@ def loads_base(experiment: Experiment) -> bool:
     """Whether evaluations load the base model again for a while: to measure drift, where nothing else has its weights."""
     measured = experiment.drift is not None and bool(experiment.capabilities)
     return measured and experiment.adapter is None and not experiment.copies_reference
+
+
+def _check_kl_on(experiment: Experiment) -> None:
+    on = experiment.grpo.kl_on
+    if on == "all":
+        return
+    if not experiment.kl_coefficient:
+        raise ValueError(f"grpo.kl_on is {on!r}, but there is no KL term: set grpo.kl_coefficient above 0")
+    under = zip(experiment.domains, experiment.kl_domains, strict=True)
+    if not any(acts and domain.verifiers for domain, acts in under):
+        kind = "is replayed" if on == "replay" else "is not replayed"
+        raise ValueError(
+            f"grpo.kl_on is {on!r}, but no domain that is trained by reinforcement {kind}:"
+            " say which are, e.g. grounding/Domain.replayed = True"
+        )
 
 
 def _check_weights(policy: ReweightingPolicy, wanted: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,6 +33,11 @@ class PassResult(NamedTuple):
 Pass = Callable[[], PassResult]
 
 
+def kl_coefficients(beta: float, acts: Sequence[bool], device: torch.device) -> float | Tensor:
+    """β where the KL term acts on every domain alike, else the β of each: [N]."""
+    return beta if all(acts) else beta * torch.tensor(acts, dtype=torch.float32, device=device)
+
+
 @dataclass(frozen=True)
 class StepWeights:
     """λ, [K], and the counts of the step that it weighs."""
@@ -46,6 +51,7 @@ class ReinforcementPass:
     """Completions under the model, against their advantages.
 
     Attributes:
+        kl_coefficient: β, or [N], the β of every domain.
         reference: log-probs of the same tokens under the reference model; None without a KL term.
         old_log_probs: [P * G, T], of the model before the updates on this rollout; None: the model as it is at the first run
             of this pass. Where a generator samples with a copy of it, its log-probs are `item.sampler_log_probs`.
@@ -56,7 +62,7 @@ class ReinforcementPass:
     scorer: nn.Module
     grpo: GRPO
     temperature: float
-    kl_coefficient: float
+    kl_coefficient: float | Tensor
     reference: Callable[[ReinforcementBatch], Tensor] | None
     old_log_probs: Tensor | None = None
     _reference_log_probs: Tensor | None = field(default=None, init=False)
@@ -80,7 +86,7 @@ class ReinforcementPass:
         parts = reinforcement_loss(
             grpo,
             ratio=ratio,
-            kl=self.kl_coefficient * kl,
+            kl=self._penalty(kl),
             loss_mask=item.loss_mask,
             advantages=item.advantages,
             applies=item.applies,
@@ -99,6 +105,14 @@ class ReinforcementPass:
             *of_sampler,
         ]
         return PassResult(parts, torch.stack([value.float() for value in statistics]))
+
+    def _penalty(self, kl: Tensor) -> Tensor:
+        """β times the KL term of each token, [P * G, T]; exactly 0, and without gradient, in domains of β = 0."""
+        beta = self.kl_coefficient
+        if isinstance(beta, Tensor):
+            beta = beta[self.item.domain_index].repeat_interleave(self.item.applies.shape[1])[:, None].to(kl.dtype)
+            return torch.where(beta > 0, beta * kl, 0.0)
+        return beta * kl
 
     def _compare_with_sampler(self, old_log_probs: Tensor) -> tuple[Tensor | None, list[Tensor]]:
         """The correction of each token, [P * G, T], None for our own decoder; and `SAMPLER_STATISTICS`."""

@@ -25,7 +25,7 @@ from recap.learning.intake import Intake, StepPrompts, micro_batch_size
 from recap.learning.loss import StepCounts, weight_vector
 from recap.learning.microbatch import reinforcement_batches, supervised_batch
 from recap.learning.models import Models
-from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass
+from recap.learning.passes import EmptyPass, Pass, ReinforcementPass, StepWeights, SupervisedPass, kl_coefficients
 from recap.learning.phases import Phases, timed
 from recap.learning.prefetch import Prefetch, reader_of
 from recap.learning.shares import share_metrics
@@ -41,11 +41,12 @@ from recap.sampling.rollout import roll_out
 
 @dataclass
 class StepResult:
-    """What a step did: its metrics over all processes, whether the model was updated, and this process's batch."""
+    """What a step did: its metrics over all processes, whether the model was updated, this process's batch, and its λ."""
 
     metrics: dict[str, float]
     updated: bool
     batch: Batch
+    weights: Mapping[str, float]
 
 
 class Trainer:
@@ -187,7 +188,8 @@ class Trainer:
         )
         found: list[Pass] = []
         reference = self.models.reference_log_probs if experiment.kl_coefficient else None
-        settings = (self.models.scorer, grpo, experiment.rollout.temperature, experiment.kl_coefficient, reference)
+        beta = kl_coefficients(experiment.kl_coefficient, experiment.kl_domains, self.accelerator.device)
+        settings = (self.models.scorer, grpo, experiment.rollout.temperature, beta, reference)
         prompts = sum(len(rollout.prompts) for rollout in batch.rollouts)
         size = micro_batch_size(prompts, experiment.accumulation_steps)
         most = experiment.scoring.max_tokens
@@ -243,7 +245,7 @@ class Trainer:
             metrics |= {f"{quantity}/{name}": value for name, value in values.items()}
         metrics |= self.phases.metrics(metrics["completion_tokens"])
         metrics["skipped"] = float(not update.taken)
-        return StepResult(metrics, update.taken, batch)
+        return StepResult(metrics, update.taken, batch, weights)
 
     def reduce(self, sums: Tensor) -> Tensor:
         """A sum over all processes."""

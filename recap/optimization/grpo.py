@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import gin
 import torch
@@ -34,6 +34,7 @@ Normalization = Literal["sequence", "token", "constant"]
 ImportanceRatio = Literal["token", "sequence"]
 KLEstimator = Literal["k1", "k2", "k3"]
 SamplerCorrection = Literal["token", "sequence"]
+KLOn = Literal["all", "reasoning", "replay"]
 
 
 @gin.configurable("grpo", module="recap")
@@ -64,6 +65,9 @@ class GRPO:
             divergence", 2020). All are differentiated as they stand. On samples of π the mean gradient of k2 is that of
             KL(π || π_ref), the mean gradient of k3 is that of KL(π_ref || π), and the mean gradient of k1 is 0: k1 measures
             without bias but restrains nothing until the ratio leaves 1.
+        kl_on: on whose prompts the KL term acts: 'all', 'replay': those of the domains with `Domain.replayed`, or 'reasoning':
+            those of the others. The KL term of a completion is what it is under 'all', or 0; no mean is over fewer
+            completions. A domain that only imitates has no completions, and so no KL term.
         scale: what advantages are divided by: the standard deviation of the 'group', that of the 'batch' (all completions
             of the domain in the step, all processes), or nothing ('none').
         normalization: how ℓ(n, k) averages: 'sequence': mean over completions of the mean over tokens; 'token': mean over
@@ -91,6 +95,7 @@ class GRPO:
     clip_high: float | None = None
     kl_coefficient: float = 0.0
     kl_estimator: KLEstimator = "k3"
+    kl_on: KLOn = "all"
     scale: AdvantageScale = "group"
     normalization: Normalization = "sequence"
     importance_ratio: ImportanceRatio = "token"
@@ -113,6 +118,7 @@ class GRPO:
             raise ValueError(f"grpo.sampler_correction_cap must be > 0; it is {self.sampler_correction_cap}")
         choices: dict[str, tuple[str | None, ...]] = {
             "kl_estimator": ("k1", "k2", "k3"),
+            "kl_on": get_args(KLOn),
             "scale": ("group", "batch", "none"),
             "normalization": ("sequence", "token", "constant"),
             "importance_ratio": ("token", "sequence"),

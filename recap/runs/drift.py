@@ -107,7 +107,8 @@ class DriftRecord:
         assert experiment.drift is not None
         if self._prompts is None:
             parts = (experiment.domains, experiment.capabilities)
-            self._prompts = drift_prompts(*parts, experiment.drift.replayed, experiment.drift.prompts)
+            replayed = [*experiment.drift.replayed, *(one.name for one in experiment.domains if one.replayed)]
+            self._prompts = drift_prompts(*parts, replayed, experiment.drift.prompts)
         was_training = loaded.model.training
         loaded.model.eval()
         try:

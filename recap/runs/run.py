@@ -23,7 +23,7 @@ from recap.runs.malformed import malformed_lines, malformed_metrics
 from recap.runs.progress import TrainingProgress
 from recap.runs.resumption import find_resumption
 from recap.runs.rollout_table import rollout_rows
-from recap.runs.run_directory import changes, free_run_directory
+from recap.runs.run_directory import changes, free_run_directory, inherit_weights, note_weights
 from recap.runs.skip import pass_over
 from recap.runs.system_metrics import of_this_machine
 from recap.runs.tracking import Tracker, status_of
@@ -94,6 +94,8 @@ class Run:
         self.evaluations = Evaluations(*where, self.scores, name=name, configuration=operative_config)
         if found is not None and found.fork:
             self.evaluations.inherit(found.run, found.step)
+            if self.accelerator.is_main_process:
+                inherit_weights(self.directory, found.run, found.step)
         self._ways_said = False
 
     def execute(self) -> dict[int, dict[str, CapabilityScore]]:
@@ -172,6 +174,8 @@ class Run:
     def _log(self, result: StepResult) -> None:
         step, tracking = self.trainer.step_number, self.experiment.tracking
         malformed = malformed_metrics(self.trainer.domains, self.accelerator)
+        if self.accelerator.is_main_process:
+            note_weights(self.directory, step, result.weights)
         self.tracker.log(step, result.metrics | malformed | self._ways(step))
         if step == 1 or _due(tracking.rollouts_every, step) or self.experiment.over(step):
             rows = rollout_rows(result.batch, self.trainer.domains, self.trainer.objectives, step)

@@ -3,6 +3,7 @@
 ```
 RUN/run.json                how to start the run again, and the MLflow run: from before the first step
 RUN/operative_config.gin    the gin configuration as it took effect
+RUN/weights.jsonl           λ of every step, see `registry.reweighting.record`
 RUN/step                    the number of the step that was begun last
 RUN/checkpoint-000100/      see `recap.runs.checkpoint`
 RUN/checkpoint-best         a link to the best of them
@@ -24,6 +25,7 @@ from typing import Any
 
 from recap.experiment.config import Command
 from recap.runs.checkpoint import STATE_FILE, followed
+from registry.reweighting.record import WEIGHTS_FILE, append_weights, read_weights
 
 RECORD_FILE = "run.json"
 CONFIG_FILE = "operative_config.gin"
@@ -174,6 +176,19 @@ def note_step(directory: Path, step: int) -> None:
     """Notes the step that begins now, from 1: should it kill the process, `--skip-step` knows which one it was."""
     with suppress(OSError):  # a full disk ends no run
         (directory / STEP_FILE).write_text(str(step))
+
+
+def note_weights(directory: Path, step: int, weights: Mapping[str, float]) -> None:
+    """Notes the λ that a step was taken with."""
+    with suppress(OSError):  # a full disk ends no run
+        append_weights(directory / WEIGHTS_FILE, step, weights)
+
+
+def inherit_weights(directory: Path, other: Path, step: int) -> None:
+    """Takes over what another run noted of its steps up to one, for a run that begins there."""
+    if (other / WEIGHTS_FILE).is_file():
+        for number, weights in enumerate(read_weights(other)[:step], 1):
+            note_weights(directory, number, weights)
 
 
 def last_step_begun(directory: Path) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from registry import reweighting_policies
+from registry.reweighting.averages import REMEMBERED, Averages, Spread, in_unit_of_largest, recent
 from registry.reweighting.base import ReweightingPolicy, SignalKind
 from registry.reweighting.numerics import MAX_RATE, is_number, mean_one, ratio, require, softmax
 
@@ -43,7 +44,8 @@ class Recap(ReweightingPolicy):
     below 1 + sqrt(W / 2).
 
     Ours, and off by default: a floor f, λ' = f + (1 - f) λ, and smoothing β, λ'_t = β λ'_(t-1) + (1 - β) λ_t from λ'_0 = 1
-    (then the floor). Both keep the mean at 1.
+    (then the floor). Both keep the mean at 1. `averages="exponential"` puts an exponential average of the same mean age in
+    the place of each window (`registry.reweighting.averages`); λ leaves 1 at the same step. α = 1 is c alone, α = 0 i alone.
 
     Where the paper is silent:
         Histories of different length: each objective keeps λ = 1 until its own history is full; the full ones share
@@ -72,6 +74,7 @@ class Recap(ReweightingPolicy):
         floor: f in [0, 1), the least weight that an objective can get.
         smoothing: β in [0, 1), the share of the old weights at every update.
         rate_limit: the upper bound of c and i, > 0; None: they are not cut.
+        averages: "windows", or "exponential": averages that fade in their place.
 
     Raises:
         ValueError: a parameter out of its range.
@@ -84,10 +87,11 @@ class Recap(ReweightingPolicy):
         temperature: float = 5.0,
         alpha: float | None = None,
         convergence: Literal["v2", "v1"] = "v2",
-        spread: Literal["current_mean", "window_mean"] = "current_mean",
+        spread: Spread = "current_mean",
         floor: float = 0.0,
         smoothing: float = 0.0,
         rate_limit: float | None = MAX_RATE,
+        averages: Averages = "windows",
     ) -> None:
         super().__init__(objectives)
         rules = {
@@ -103,6 +107,7 @@ class Recap(ReweightingPolicy):
                 "be None or a finite number > 0",
                 rate_limit,
             ),
+            "averages": (averages in ("windows", "exponential"), "be 'windows' or 'exponential'", averages),
         }
         for parameter, (holds, rule, value) in rules.items():
             require(holds, "recap", parameter, rule, value)
@@ -114,7 +119,9 @@ class Recap(ReweightingPolicy):
         self.floor = floor
         self.smoothing = smoothing
         self.rate_limit = rate_limit
-        self._history: dict[str, deque[float]] = {name: deque(maxlen=2 * window) for name in self.objectives}
+        self.averages = averages
+        self._kept = (2 if averages == "windows" else REMEMBERED) * window
+        self._history: dict[str, deque[float]] = {name: deque(maxlen=self._kept) for name in self.objectives}
         self._ignored: Counter[str] = Counter()
         self._smoothed = dict.fromkeys(self.objectives, 1.0)
 
@@ -156,7 +163,7 @@ class Recap(ReweightingPolicy):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from a saved state; temperature, alpha, convergence, spread and rate_limit are this policy's own.
+        """Continues from a saved state; all but the window are this policy's own.
 
         Raises:
             ValueError: the state is of other objectives, signal kinds or another window, or is not of this policy.
@@ -171,7 +178,7 @@ class Recap(ReweightingPolicy):
             )
         if state["window"] != self.window:
             raise ValueError(f"the state is of window {state['window']}, but this policy was built with {self.window}")
-        self._history = {name: deque(state["history"][name], maxlen=2 * self.window) for name in self.objectives}
+        self._history = {name: deque(state["history"][name], maxlen=self._kept) for name in self.objectives}
         self._ignored = Counter(state["ignored"])
         self._smoothed = {name: state["smoothed"][name] for name in self.objectives}
 
@@ -181,29 +188,14 @@ class Recap(ReweightingPolicy):
 
     def _rates(self) -> dict[str, Rates]:
         """c, i and s of the objectives whose history is full."""
-        full = {name: tuple(history) for name, history in self._history.items() if len(history) == 2 * self.window}
+        full = {name: tuple(history) for name, history in self._history.items() if len(history) >= 2 * self.window}
         return {name: self._rates_of(history, self.signal_kinds[name]) for name, history in full.items()}
 
     def _rates_of(self, history: Sequence[float], kind: SignalKind) -> Rates:
-        history = _in_unit_of_largest(history)
-        older = math.fsum(history[: self.window]) / self.window  # μ̃
-        newer = math.fsum(history[self.window :]) / self.window  # μ
-        center = newer if self.spread == "current_mean" else math.fsum(history) / len(history)
-        sigma = math.sqrt(math.fsum((x - center) ** 2 for x in history) / (len(history) - 1))
-
+        older, newer, sigma = recent(in_unit_of_largest(history), self.window, self.spread, self.averages)
         newer_over_older = (kind == "reward") == (self.convergence == "v2")
         a, b = (newer, older) if newer_over_older else (older, newer)
         c = ratio(a, b, self.rate_limit)
         i = ratio(sigma, abs(newer) + abs(older), self.rate_limit) if sigma else 0.0
         s = c + i if self.alpha is None else self.alpha * c + (1 - self.alpha) * i
         return Rates(c, i, s)
-
-
-def _in_unit_of_largest(history: Sequence[float]) -> list[float]:
-    """The history, scaled into [-1, 1] by a power of two.
-
-    c and i do not depend on the unit of the signals, and a power of two changes no digit; sums and squares of any
-    finite signals then neither overflow nor vanish.
-    """
-    exponent = math.frexp(max(map(abs, history)))[1]
-    return [math.ldexp(x, -exponent) for x in history]

@@ -119,9 +119,15 @@ def test_propmix_holds_the_largest_source_most_often() -> None:
     assert held["grounding"] == pytest.approx(321, abs=5)
 
 
+VARIANTS = {
+    "recap": ("literal", "convergence", "instability", "exponential"), "replayed": ("mean", "permuted", "random")
+}  # fmt: skip
+VARIANT_OF = {f"{policy}_{variant}": policy for policy, variants in VARIANTS.items() for variant in variants}
+
+
 def policy_of(file: Path) -> type:
-    """The class that a file of a policy, or of a reading of it, names."""
-    policy = reweighting_policies.get(file.stem.removesuffix("_literal")).original
+    """The class that a file of a policy, or of a variant of it, names."""
+    policy = reweighting_policies.get(VARIANT_OF.get(file.stem, file.stem)).original
     assert isinstance(policy, type)
     return policy
 
@@ -135,7 +141,7 @@ def test_every_policy_trains_the_quick_start(file: Path, tmp_path: Path) -> None
 
 
 def test_every_built_in_policy_has_a_file() -> None:
-    assert {file.stem for file in POLICIES} == {*reweighting_policies.names(), "recap_literal"}
+    assert {file.stem for file in POLICIES} == {*reweighting_policies.names(), *VARIANT_OF}
 
 
 @pytest.mark.parametrize("file", POLICIES, ids=name_of)

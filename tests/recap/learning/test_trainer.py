@@ -345,3 +345,42 @@ def test_two_processes_agree_with_one(small_bindings: list[str], tmp_path: Path,
     for alone, together in zip(one[0], two[0], strict=True):
         for name, value in alone.items():
             assert together[name] == pytest.approx(value, rel=2e-3, abs=1e-5), name
+
+
+def test_the_kl_term_goes_where_it_is_told_to(small: Small) -> None:
+    on = {
+        name: small("grpo.kl_coefficient = 0.1", f"grpo.kl_on = {name!r}").experiment
+        for name in ("all", "reasoning", "replay")
+    }
+    domains = [domain.name for domain in on["all"].domains]
+    assert domains == ["counting", "arithmetic", "grounding", "reading"]
+    assert on["all"].kl_domains == [True, True, True, True]
+    assert on["reasoning"].kl_domains == [True, True, False, False]
+    assert on["replay"].kl_domains == [False, False, True, True]
+    losses = {}
+    for name, experiment in on.items():
+        trainer = Trainer(experiment)
+        first, second = (
+            trainer.step().metrics,
+            trainer.step().metrics,
+        )  # the model is its reference until the first update
+        assert first["kl"] == 0
+        assert second["kl"] > 0
+        losses[name] = second["loss/iou"], second["loss/accuracy"]
+    assert losses["replay"] != losses["reasoning"]
+
+
+@pytest.mark.parametrize(
+    ("bindings", "message"),
+    [
+        (["grpo.kl_on = 'replay'"], "there is no KL term: set grpo.kl_coefficient above 0"),
+        (
+            ["grpo.kl_on = 'replay'", "grpo.kl_coefficient = 0.1", "grounding/Domain.replayed = False"],
+            "no domain that is trained by reinforcement is replayed: say which are",
+        ),
+        (["grpo.kl_on = 'perception'"], "grpo.kl_on"),
+    ],
+)
+def test_a_kl_term_that_would_act_nowhere(small: Small, bindings: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(*bindings)

@@ -19,6 +19,7 @@ from recap.experiment.config import LoadedConfig
 from recap.experiment.describe import ending
 from recap.learning.trainer import Trainer
 from recap.runs.run import Run, TrainingStopped
+from registry.reweighting.record import read_weights
 
 Small = Callable[..., LoadedConfig]
 
@@ -164,6 +165,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(small: Small, tmp_path: Path, binding
         run = start(small(*bindings, "checkpoints.every = 2"), tmp_path / "parts", resume=tmp_path / "parts")
     run.execute()
     assert metrics(run) == metrics(whole)
+    assert read_weights(tmp_path / "parts") == read_weights(tmp_path / "whole")
     for ours, theirs in zip(
         whole.trainer.loaded.model.parameters(), run.trainer.loaded.model.parameters(), strict=True
     ):
@@ -291,3 +293,19 @@ def test_a_run_whose_source_ends_is_over_before_its_time(small: Small, tmp_path:
     assert set(scores) == {0, 2}
     assert client().get_run(str(run.tracker.run_id)).info.status == "FINISHED"
     assert ending(config.experiment).startswith("over after 2 of 50 steps; at the end of their sources: few end_run")
+
+
+def test_a_run_keeps_the_weights_of_every_step_and_another_replays_them(small: Small, tmp_path: Path) -> None:
+    recorded = small("train.steps = 4", "reweighting.recap.window = 1", "reweighting.recap.temperature = 0.2")
+    start(recorded, tmp_path / "recorded").execute()
+    course = read_weights(tmp_path / "recorded")
+    assert len(course) == 4
+    assert course[0] == course[1] != course[3]
+    yoked = small(
+        "train.steps = 4",
+        "train.seed = 1",
+        "train.reweighting = @reweighting.replayed",
+        f"reweighting.replayed.run = {str(tmp_path / 'recorded')!r}",
+    )
+    start(yoked, tmp_path / "yoked").execute()
+    assert read_weights(tmp_path / "yoked") == course
