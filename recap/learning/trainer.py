@@ -167,7 +167,7 @@ class Trainer:
     def reinforcement_passes(self, batch: Batch, step: StepWeights) -> list[Pass]:
         """One per micro-batch, without the groups that have no gradient."""
         experiment, grpo = self.experiment, self.experiment.grpo
-        advantages = step_advantages(
+        batch.advantages = step_advantages(
             batch.rewards,
             step.weights,
             num_domains=len(self.domains),
@@ -182,7 +182,7 @@ class Trainer:
         size = micro_batch_size(prompts, experiment.accumulation_steps)
         most = experiment.scoring.max_tokens
         skip = reference is None  # a KL term gives every group a gradient
-        for rollout, table, own in zip(batch.rollouts, batch.rewards, advantages, strict=True):
+        for rollout, table, own in zip(batch.rollouts, batch.rewards, batch.advantages, strict=True):
             items = reinforcement_batches(self.loaded, rollout, table, own, grpo, size=size, skip=skip, max_tokens=most)
             found += [ReinforcementPass(item, step, *settings) for item in items]
         return found

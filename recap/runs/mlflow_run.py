@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from recap.experiment.run_settings import Tracking
 from recap.runs.artifacts import Artifacts
+from recap.runs.mlflow_models import send_model
+from recap.runs.mlflow_traces import send_group
 from recap.runs.spill import Entry
 
 MAX_METRICS_PER_CALL = 1000  # MLflow's own limits
@@ -100,6 +102,10 @@ class MLflowRun:
         client, run_id = self.client, self.run_id
         if "file" in entry or "local" in entry:
             self.artifacts.send(entry)
+        elif "group" in entry:
+            send_group(client, run_id, entry["group"])
+        elif "model" in entry:
+            send_model(client, run_id, entry["model"])
         elif "params" in entry:
             params = [Param(name, value) for name, value in entry["params"].items()]
             for start in range(0, len(params), MAX_PARAMS_PER_CALL):
