@@ -12,7 +12,7 @@ from rich.text import Text
 from recap.data.domains import describe
 from recap.data.endings import at_hand, course
 from recap.data.objectives import objective_name
-from recap.experiment.experiment import Experiment, loads_base
+from recap.experiment.experiment import Experiment, kl_domains, loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import PROMPT_TEXT
 from recap.experiment.memory import GIB, estimate
@@ -255,6 +255,6 @@ def _examples(entry: Entry) -> list[str]:
 
 def _where(experiment: Experiment) -> str:
     """The domains that a KL term acts on, where it does not act on all."""
-    acts = zip(experiment.domains, experiment.kl_domains, strict=True)
+    acts = zip(experiment.domains, kl_domains(experiment), strict=True)
     under = [domain.name for domain, acting in acts if acting and domain.verifiers]
     return "" if experiment.grpo.kl_on == "all" else f" on {', '.join(under)}"

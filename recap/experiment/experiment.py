@@ -173,12 +173,6 @@ class Experiment:
         asked = self.build_reweighting().kl_coefficient
         return self.grpo.kl_coefficient if asked is None else asked
 
-    @cached_property
-    def kl_domains(self) -> list[bool]:
-        """Of each domain, whether the KL term acts on its prompts (`grpo.kl_on`)."""
-        on = self.grpo.kl_on
-        return [on == "all" or domain.replayed == (on == "replay") for domain in self.domains]
-
     @property
     def copies_reference(self) -> bool:
         """Whether a copy of the model as it was at the start is kept: for a KL term, unless an adapter's base is there."""
@@ -251,13 +245,19 @@ def loads_base(experiment: Experiment) -> bool:
     return measured and experiment.adapter is None and not experiment.copies_reference
 
 
+def kl_domains(experiment: Experiment) -> list[bool]:
+    """Of each domain, whether the KL term acts on its prompts (`grpo.kl_on`)."""
+    on = experiment.grpo.kl_on
+    return [on == "all" or domain.replayed == (on == "replay") for domain in experiment.domains]
+
+
 def _check_kl_on(experiment: Experiment) -> None:
     on = experiment.grpo.kl_on
     if on == "all":
         return
     if not experiment.kl_coefficient:
         raise ValueError(f"grpo.kl_on is {on!r}, but there is no KL term: set grpo.kl_coefficient above 0")
-    under = zip(experiment.domains, experiment.kl_domains, strict=True)
+    under = zip(experiment.domains, kl_domains(experiment), strict=True)
     if not any(acts and domain.verifiers for domain, acts in under):
         kind = "is replayed" if on == "replay" else "is not replayed"
         raise ValueError(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from recap.data.domains import Domain
 from recap.data.objectives import Objective, ObjectiveScope
-from recap.learning.advantages import Reduce
+from recap.learning.advantages import Advantages, Reduce
 from recap.learning.loss import StepCounts
 from recap.learning.microbatch import SupervisedBatch
 from recap.optimization.grpo import GRPO
@@ -25,6 +25,7 @@ class Batch:
 
     Attributes:
         cut: prompts that were longer than allowed and lost the start of their question.
+        advantages: of the rollouts, once they are known.
     """
 
     rollouts: list[Rollout]
@@ -32,6 +33,7 @@ class Batch:
     supervised: list[SupervisedBatch]
     verified: list[ScoreResult]
     cut: int = 0
+    advantages: list[Advantages] = field(default_factory=list)
 
     def release(self) -> None:
         """Lets go of what only the update needed."""

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor
 
-from recap.experiment.experiment import Experiment
+from recap.experiment.experiment import Experiment, kl_domains
 from recap.experiment.layout import check_layout, live_layout
 from recap.experiment.prepare import open_sources
 from recap.learning.advantages import step_advantages
@@ -178,7 +178,7 @@ class Trainer:
     def reinforcement_passes(self, batch: Batch, step: StepWeights) -> list[Pass]:
         """One per micro-batch, without the groups that have no gradient."""
         experiment, grpo = self.experiment, self.experiment.grpo
-        advantages = step_advantages(
+        batch.advantages = step_advantages(
             batch.rewards,
             step.weights,
             num_domains=len(self.domains),
@@ -188,13 +188,12 @@ class Trainer:
         )
         found: list[Pass] = []
         reference = self.models.reference_log_probs if experiment.kl_coefficient else None
-        beta = kl_coefficients(experiment.kl_coefficient, experiment.kl_domains, self.accelerator.device)
+        beta = kl_coefficients(experiment.kl_coefficient, kl_domains(experiment), self.accelerator.device)
         settings = (self.models.scorer, grpo, experiment.rollout.temperature, beta, reference)
-        prompts = sum(len(rollout.prompts) for rollout in batch.rollouts)
-        size = micro_batch_size(prompts, experiment.accumulation_steps)
+        size = micro_batch_size(sum(len(rollout.prompts) for rollout in batch.rollouts), experiment.accumulation_steps)
         most = experiment.scoring.max_tokens
         skip = reference is None  # a KL term gives every group a gradient
-        for rollout, table, own in zip(batch.rollouts, batch.rewards, advantages, strict=True):
+        for rollout, table, own in zip(batch.rollouts, batch.rewards, batch.advantages, strict=True):
             items = reinforcement_batches(self.loaded, rollout, table, own, grpo, size=size, skip=skip, max_tokens=most)
             found += [ReinforcementPass(item, step, *settings) for item in items]
         return found

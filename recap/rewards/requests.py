@@ -39,14 +39,14 @@ class ScoreResult:
     Attributes:
         rewards: in the order of the requests; None where a verifier does not apply, 0 where it failed. One that is not
             finite is passed on as it is.
-        failed: by request, whether its verifier failed or ran past the time limit.
+        errors: why, by the number of the request, where a verifier failed or ran past the time limit.
         faults: requests that a verifier failed on, by its name: it raised, or its process died.
         timeouts: requests that ran past the time limit, by the verifier's name.
         first_faults: some of the faults, for the log.
     """
 
     rewards: list[float | None]
-    failed: list[bool]
+    errors: dict[int, str]
     faults: Counter[str] = field(default_factory=Counter)
     timeouts: Counter[str] = field(default_factory=Counter)
     first_faults: list[Fault] = field(default_factory=list)

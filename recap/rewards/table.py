@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -16,9 +17,11 @@ class RewardTable:
         applies: [P, G, K], false where objective k says nothing about the completion.
         domain_index: [P].
         left_out: completions that a verifier failed on, and to which therefore no objective applies.
+        faults: why a verifier gave no reward, by prompt, completion and objective.
     """
 
     rewards: Tensor
     applies: Tensor
     domain_index: Tensor
     left_out: int = 0
+    faults: Mapping[tuple[int, int, int], str] = field(default_factory=dict)

@@ -40,15 +40,18 @@ class PendingRewards:
         rewards = torch.zeros(len(rollout.prompts), rollout.group_size, len(objectives))
         applies = torch.zeros(rewards.shape, dtype=torch.bool)
         left_out = torch.zeros(rewards.shape[:2], dtype=torch.bool)
-        for (p, g, local), score, failed in zip(self.places, result.rewards, result.failed, strict=True):
-            left_out[p, g] |= failed and self.scores.workers.failures == "left_out"
+        faults: dict[tuple[int, int, int], str] = {}
+        for index, ((p, g, local), score) in enumerate(zip(self.places, result.rewards, strict=True)):
+            k = columns[objective_name(self.domains[p].name, local, scope)]
+            if index in result.errors:
+                faults[p, g, k] = result.errors[index]
+                left_out[p, g] |= self.scores.workers.failures == "left_out"
             if score is not None:
-                k = columns[objective_name(self.domains[p].name, local, scope)]
                 rewards[p, g, k] = score
                 applies[p, g, k] = True
         applies[left_out] = False
-        index = domain_indices(self.domains, domains, device)
-        return RewardTable(rewards.to(device), applies.to(device), index, int(left_out.sum())), result
+        own = domain_indices(self.domains, domains, device)
+        return RewardTable(rewards.to(device), applies.to(device), own, int(left_out.sum()), faults), result
 
 
 def begin_verification(rollout: Rollout, domains: Sequence[Domain], workers: RewardWorkers) -> PendingRewards:

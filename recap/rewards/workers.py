@@ -145,7 +145,8 @@ class RewardWorkers:
             outcomes.update(
                 dict.fromkeys(task.keys, found) if isinstance(found, Outcome) else zip(task.keys, found, strict=True)
             )
-        result = ScoreResult([outcomes[key].reward for key in keys], [outcomes[key].error is not None for key in keys])
+        errors = {index: str(error) for index, key in enumerate(keys) if (error := outcomes[key].error) is not None}
+        result = ScoreResult([outcomes[key].reward for key in keys], errors)
         for key, request in zip(keys, requests, strict=True):
             self._count(outcomes[key], request, result)
         for key, request in dict(zip(keys, requests, strict=True)).items():

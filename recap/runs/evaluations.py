@@ -85,6 +85,8 @@ class Evaluations:
             most = self.trainer.experiment.tracking.rollouts_per_table
             self.tracker.table(step, forgotten_rows(self.outcomes.base, outcomes, most), FOLDER)
         self.tracker.log(step, metrics)
+        if step == 0:
+            self.tracker.model(step, {"step": "0", "base_model": self.trainer.loaded.description}, [])
 
     def _not_held_out(self, outcomes: Outcomes) -> list[str]:
         domains, capabilities = self.trainer.domains, self.trainer.experiment.capabilities

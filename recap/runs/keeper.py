@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list
 from recap.experiment.config import Command
 from recap.learning.trainer import Trainer
 from recap.parallel.local_work import FailedTogether, Interrupted
-from recap.runs.checkpoint import CheckpointError, clean_up, latest_checkpoint, save_checkpoint
+from recap.runs.checkpoint import CheckpointError, clean_up, latest_checkpoint, list_checkpoints, save_checkpoint
 from recap.runs.last_word import say_failed
 from recap.runs.progress import TrainingProgress
 from recap.runs.resumption import Resumption, finished_line
@@ -93,6 +93,7 @@ class Keeper:
             self.notices.append(f"no checkpoint in {self.directory} yet: starting over")
             return
         self.notices += self.state.load(checkpoint)
+        self._show(checkpoint)  # a process that was killed may not have come to it
         if self.experiment.over(self.trainer.step_number):
             self.notices.append(finished_line(self.directory, self.trainer.step_number, self.experiment.steps))
 
@@ -115,7 +116,7 @@ class Keeper:
         self._look_for_unsaved_state()
         self.tracker.flush()  # what a checkpoint is past is not logged again
         step = self.trainer.step_number
-        return save_checkpoint(
+        saved = save_checkpoint(
             self.accelerator,
             self.directory,
             step,
@@ -125,6 +126,15 @@ class Keeper:
             tensors=self.state.tensors(),
             alone=alone,
         )
+        self._show(saved)
+        return saved
+
+    def _show(self, checkpoint: Path) -> None:
+        """Logs a checkpoint as a model, with what it can do."""
+        kept = [int(one.name.removeprefix("checkpoint-")) for one in list_checkpoints(self.directory)]
+        params = {"base_model": self.trainer.loaded.description, "path": str(checkpoint.resolve())}
+        step = self.trainer.step_number
+        self.tracker.model(step, {"step": str(step), **params}, kept)
 
     def saved(self) -> str:
         """Writes a checkpoint; what came of it, for a person."""

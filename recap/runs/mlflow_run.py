@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recap.runs.artifacts import Artifacts
+from recap.runs.mlflow_models import send_model
 from recap.runs.mlflow_store import connect
+from recap.runs.mlflow_traces import send_group
 from recap.runs.run_inputs import send_inputs
 from recap.runs.spill import Entry
 
@@ -94,6 +96,10 @@ class MLflowRun:
             self.artifacts.send(entry)
         elif "inputs" in entry:
             send_inputs(client, run_id, entry["inputs"])
+        elif "group" in entry:
+            send_group(client, run_id, entry["group"])
+        elif "model" in entry:
+            send_model(client, run_id, entry["model"])
         elif "params" in entry:
             params = [Param(name, value) for name, value in entry["params"].items()]
             client.log_batch(run_id, params=params, synchronous=True)

@@ -24,6 +24,7 @@ from recap.runs.progress import TrainingProgress
 from recap.runs.resumption import find_resumption
 from recap.runs.rollout_table import rollout_rows
 from recap.runs.run_directory import changes, free_run_directory, inherit_weights, note_weights
+from recap.runs.sampled_groups import SampledGroup, sampled_groups
 from recap.runs.skip import pass_over
 from recap.runs.system_metrics import of_this_machine
 from recap.runs.tracking import Tracker, status_of
@@ -180,6 +181,18 @@ class Run:
         if step == 1 or _due(tracking.rollouts_every, step) or self.experiment.over(step):
             rows = rollout_rows(result.batch, self.trainer.domains, self.trainer.objectives, step)
             self.tracker.table(step, rows[: tracking.rollouts_per_table])
+            self.tracker.groups(self._sample(result))
+
+    def _sample(self, result: StepResult) -> list[SampledGroup]:
+        """The groups of a step that are logged whole; of this process."""
+        if not self.tracker.enabled:
+            return []
+        trainer, most = self.trainer, self.experiment.tracking.rollouts_per_table
+        weights = {
+            name.removeprefix("weight/"): value for name, value in result.metrics.items() if name.startswith("weight/")
+        }
+        step = trainer.step_number
+        return sampled_groups(result.batch, trainer.domains, trainer.objectives, weights, step=step, completions=most)
 
     def _ways(self, step: int) -> dict[str, float]:
         """Tags the run with the ways that this process was settled for at their first use; their metrics, of the first step."""

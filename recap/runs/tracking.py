@@ -6,16 +6,20 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from recap.experiment.run_settings import MAX_TAG_LENGTH, Tracking
 from recap.runs.delivery import Delivery
+from recap.runs.group_entry import group_entry
 from recap.runs.mlflow_run import MAX_METRICS_PER_CALL, MAX_PARAMS_PER_CALL, TABLES, MLflowRun
 from recap.runs.mlflow_store import find_run, reopen_run, start_run
 from recap.runs.provenance import environment
 from recap.runs.run_page import RunPage
+from recap.runs.sampled_groups import SampledGroup
+from recap.runs.slow_entries import SlowEntries
 from recap.runs.spill import FOLDER, REFUSED, WHERE, Spill
 
 
@@ -77,6 +81,7 @@ class Tracker:
         except BaseException:
             self._spill.close()
             raise
+        self._slow = SlowEntries(self._spill)
         self._delivery = Delivery(self._spill, run)
 
     def _note_place(self) -> float:
@@ -143,6 +148,21 @@ class Tracker:
         text = json.dumps(table, default=str)
         self._spill.put({"file": f"{folder}/step-{step:06d}.json", "text": text, "table": True})
 
+    def groups(self, groups: Sequence[SampledGroup]) -> None:
+        """Completions to look at, each a trace of its own; pictures are packed beside the training."""
+        if self.enabled:
+            for group in groups:
+                self._slow.put(partial(group_entry, group, _now()))
+
+    def model(self, step: int, params: Mapping[str, str], kept: Sequence[int]) -> None:
+        """The model of a step, 0 for the base model, with the scores that were logged for it.
+
+        Args:
+            kept: steps whose checkpoints are there.
+        """
+        if self.enabled:
+            self._spill.put({"model": {"step": step, "params": dict(params), "kept": list(kept)}})
+
     def file(self, path: Path) -> None:
         """A file in the run's directory, which must stay there; in MLflow it is under the same folder."""
         if self.enabled:
@@ -153,6 +173,7 @@ class Tracker:
         logged again."""
         if not self.enabled:
             return
+        self._slow.wait()
         try:
             self._spill.save()
         except OSError as error:
@@ -175,6 +196,7 @@ class Tracker:
         """
         if not self.enabled:
             return []
+        self._slow.close()
         self._spill.put({"status": status, "at": _now()})
         self.flush()
         left = self._delivery.close()

@@ -102,7 +102,7 @@ def ours(
     rewards = rewards_of() if rewards is None else rewards
     weights = torch.ones(rewards.shape[-1]) if weights is None else weights
     table = RewardTable(rewards, torch.ones_like(rewards, dtype=torch.bool), torch.zeros(PROMPTS, dtype=torch.long))
-    batch = Batch([rollout], [table], [], [ScoreResult([], [])])
+    batch = Batch([rollout], [table], [], [ScoreResult([], {})])
     counts, _ = count(batch, torch.zeros(1, rewards.shape[-1]), grpo, MAX_NEW_TOKENS, lambda sums: sums)
     (advantages,) = step_advantages([table], weights, num_domains=1, scale=grpo.scale, act_on=act_on)
     (item,) = reinforcement_batches(loaded, rollout, table, advantages, grpo, size=PROMPTS, skip=reference is None)

@@ -40,7 +40,7 @@ def _no_bindings() -> Iterator[None]:
 def test_a_function_of_a_users_own_cannot_hold_the_run(workers: RewardWorkers) -> None:
     result = workers.score([ScoreRequest(hostile.loops, completion, FOUR) for completion in ("loop", "go")])
     assert result.rewards == [0, 0.25]
-    assert result.failed == [True, False]
+    assert list(result.errors) == [0]
     assert result.timeouts.total() == 1
 
 
