@@ -67,8 +67,7 @@ class Experiment:
         collective_timeout_s: how long a process waits for the others where all must come together (a sum of gradients, a
             checkpoint) before the run ends: longer than one may be late, evaluations and saving included. Opening the
             data is waited for without limit.
-        seed: of everything that is drawn at random and has no seed of its own bound: rollouts, the model, the examples of the
-            domains and their order. What is held out stays the same.
+        seed: of all that is random and has no seed bound: rollouts, examples and their order; not of what is held out.
 
     Raises:
         ValueError: settings that cannot work, each named by its binding.

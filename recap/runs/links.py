@@ -41,6 +41,11 @@ def artifact_page(base: str, experiment_id: str, run_id: str, path: str) -> str:
     return f"{_runs(base, experiment_id)}/{run_id}/artifacts/{quote(path)}?{TRAINING}"
 
 
+def traces_page(base: str, experiment_id: str) -> str:
+    """Sampled completions one by one: picture, prompt, completion, rewards."""
+    return f"{base}/#/experiments/{experiment_id}/traces?startTimeLabel=ALL&{TRAINING}"
+
+
 def comparison_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     """Runs side by side: parameters, metrics, tags."""
     runs, experiments = (

@@ -16,7 +16,7 @@ from typing import Any
 
 from recap.experiment.run_settings import Tracking
 from recap.runs.forgotten_table import FOLDER as FORGOTTEN
-from recap.runs.links import artifact_page, base_of, charts_page, comparison_page, is_server, runs_page
+from recap.runs.links import artifact_page, base_of, charts_page, comparison_page, is_server, runs_page, traces_page
 from recap.runs.mlflow_store import connect, find_run
 from recap.runs.run_directory import run_directory
 from recap.runs.spill import FOLDER, WHERE
@@ -58,6 +58,7 @@ class Pages:
             f"runs of {self.experiment}: {runs_page(base, self.experiment_id)}",
             f"charts of {name}: {charts_page(base, self.experiment_id, run_id)}",
         ]
+        lines.append(f"sampled completions, with pictures and rewards: {traces_page(base, self.experiment_id)}")
         if self.forgotten is not None:
             page = artifact_page(base, self.experiment_id, run_id, self.forgotten)
             lines.append(f"what {name} forgot, example by example: {page}")
