@@ -55,9 +55,7 @@ def run_page(
         "domains": short["domains"],
         "seed": str(experiment.seed),
     }
-    named = ("reweighting", "domains", "objectives", "mixture", "adapter")
-    bound = bindings(operative_config)
-    parameters = {**bound, **{name: short[name] for name in named}} if bound else short
+    parameters = short | bindings(operative_config)
     return RunPage(
         {
             name[:MAX_PARAMETER_NAME]: without_passwords(value)[:MAX_PARAMETER]
