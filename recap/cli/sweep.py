@@ -109,7 +109,7 @@ def execute(
     found, notes = table(result.finished)
     if found is not None:
         console.print(found)
-        say(f"differences, with what they are worth: recap compare {directory}/*/seed-*")
+        say(f"differences, with what they are worth: recap compare {directory}/*/seed-*/")
     for note in notes:
         say(f"note: {note}")
     if result.failures:
