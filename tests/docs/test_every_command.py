@@ -95,6 +95,8 @@ def experiments() -> list[list[str]]:
     for _, given in RECAP:
         if given[0] in ("train", "check", "sweep") and not set(given) & set(FILES_OF_THE_READER):
             values = parsed(given)
+            if values["file"] is None:  # --resume: the run knows its experiment
+                continue
             bindings = [word for bind in values["bind"] for word in ("-b", bind)]
             launch = ["--accelerate", str(values["accelerate"])] if values.get("accelerate") else []
             found[(str(values["file"]), *bindings, *launch)] = None
