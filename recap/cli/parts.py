@@ -35,22 +35,36 @@ def list_parts(
         console.print(f"note: {failure}", highlight=False, markup=False)
 
 
-@app.command(epilog="Example:  recap describe reweighting recap")
+@app.command(
+    epilog="Examples:  recap describe reweighting recap    recap describe rollout    recap describe mixtures quotas"
+)
 def describe(
-    family: Annotated[str, typer.Argument(help="verifiers, replay, reweighting or backends")],
-    name: Annotated[str, typer.Argument(help="a name from `recap list`")],
+    family: Annotated[
+        str,
+        typer.Argument(help="verifiers, replay, reweighting, backends or mixtures; or settings, e.g. train, Domain"),
+    ],
+    name: Annotated[str | None, typer.Argument(help="a name from `recap list`; of settings none")] = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
-    """Shows one part: documentation, parameters with defaults, where it is defined; of a source also three examples."""
+    """Shows one part, or settings: documentation, parameters with defaults, place; of a source also three examples."""
+    from recap.experiment.bindable import describe_bindable
     from recap.experiment.describe import describe_part
 
     load_plugins(plugin)
+    console = Console(soft_wrap=True)
+    if name is None or family == "mixtures":
+        try:
+            text = describe_bindable(family if name is None else f"{family}.{name}")
+        except ValueError as error:
+            fail(error)
+        console.print(text, highlight=False, markup=False)
+        return
     registry = _family(family)
     try:
         entry = registry.get(name)
     except RegistryError as error:
         fail(error)
-    Console(soft_wrap=True).print(describe_part(registry, entry), highlight=False, markup=False)
+    console.print(describe_part(registry, entry), highlight=False, markup=False)
 
 
 def _family(name: str) -> Registry:
