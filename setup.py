@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     "lightning": ["lightning>=2.5"],  # recap.integrations.lightning
+    "lm-eval": ["lm-eval[hf]>=0.4.13"],  # recap eval
     "lora": ["peft>=0.20"],
     "quickstart": ["scikit-learn>=1.4"],  # the handwritten digits of the reading domain
     "gradients": ["torchjd[full]>=0.18"],  # gradient methods: UPGrad, PCGrad, Nash-MTL, ...

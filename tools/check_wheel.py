@@ -1,10 +1,10 @@
 """Builds sdist and wheel, installs the wheel in a clean environment, and works with it far from the checkout.
 
     python tools/check_wheel.py                # a new virtual environment with all dependencies: minutes, gigabytes
-    python tools/check_wheel.py --reuse        # the wheel alone, over the packages of this environment: for a quick look
+    python tools/check_wheel.py --reuse        # the wheel alone, in a new one that sees this one's packages: a minute, in CI
 
 The wheel is built from the unpacked sdist, so that what the sdist lacks is missed. Then `recap` lists, checks and trains the
-quick start by name for two steps, and a file of the user's own includes a shipped one.
+quick start by name for two steps, a file of the user's own includes a shipped one, and a part from `recap new` passes its test.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import os
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
@@ -44,37 +45,47 @@ def build(folder: Path, environment: dict[str, str]) -> Path:
     return wheel
 
 
-def install(wheel: Path, folder: Path, environment: dict[str, str], reuse: bool) -> list[str]:
-    """How to call `recap`; alters the environment."""
-    if reuse:
-        target = folder / "installed"
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
-        run(pip, folder, environment)
-        environment["PYTHONPATH"] = str(target)
-        return [sys.executable, "-m", "recap"]
-    run([sys.executable, "-m", "venv", str(folder / "venv")], folder, environment)
-    python = str(folder / "venv" / "bin" / "python")
-    constraints = ["--constraint", str(ROOT / "constraints.txt")]
+def install(wheel: Path, folder: Path, environment: dict[str, str], reuse: bool) -> Path:
+    """Installs the wheel in a new virtual environment. Returns the folder of its commands."""
     run(
-        [python, "-m", "pip", "install", "--quiet", *constraints, f"{wheel}[quickstart]", "pytest"], folder, environment
+        [sys.executable, "-m", "venv", *(["--without-pip"] if reuse else []), str(folder / "venv")], folder, environment
     )
-    return [str(folder / "venv" / "bin" / "recap")]
+    python = folder / "venv" / "bin" / "python"
+    if reuse:
+        (site,) = (folder / "venv").glob("lib/python*/site-packages")
+        # A .pth adds the folder without reading the .pth files in it: an editable install of the checkout stays unseen.
+        (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+        run([*pip, "--ignore-installed", str(wheel)], folder, environment)
+    else:
+        constraints = ["--constraint", str(ROOT / "constraints.txt")]
+        wanted = [*constraints, f"{wheel}[quickstart]", "pytest"]
+        run([str(python), "-m", "pip", "install", "--quiet", *wanted], folder, environment)
+    return folder / "venv" / "bin"
 
 
-def work(recap: list[str], folder: Path, environment: dict[str, str]) -> None:
+def work(commands: Path, folder: Path, environment: dict[str, str]) -> None:
     """What a user does first, in an empty folder."""
+    recap = [str(commands / "recap")]
     environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
     where = run([*recap, "describe", "reweighting", "recap"], folder, environment).splitlines()[0]
     assert str(ROOT / "registry") not in where, f"the checkout was used, not the wheel: {where}"
     listed = run([*recap, "experiments"], folder, environment)
     assert "paper/hybrid_recap" in listed, listed
     run([*recap, "check", "paper/hybrid_recap"], folder, environment)
-    small = ["train.steps = 2", "train.capabilities = []", "train.evaluate_every = None", "train.prompts_per_step = 8"]
+    for words in (["new", "reweighting", "mine"], ["new", "reweighting", "packaged", "--package"]):
+        run([*recap, *words], folder, environment)
+    run([*recap, "list", "reweighting", "--plugin", "mine.py"], folder, environment)
+    test = [str(commands / "python"), "-m", "pytest", "-q", "packaged"]
+    run(test, folder, {**environment, "PYTHONPATH": str(folder / "packaged")})
+    small = ["train.steps = 2", "Capability.examples = 4"]
     run([*recap, "train", "quickstart", *(word for text in small for word in ("-b", text))], folder, environment)
+    (started,) = (folder / "runs").iterdir()
+    run([*recap, "report", str(started)], folder, environment)
     (folder / "own.gin").write_text(OWN + "train.evaluate_every = None\n")
     run([*recap, "check", "own.gin"], folder, environment)
-    run([*recap, "init", "mine"], folder, environment)
-    run([*recap, "check", "mine/quickstart.gin"], folder, environment)
+    run([*recap, "init", "copied"], folder, environment)
+    run([*recap, "check", "copied/quickstart.gin"], folder, environment)
 
 
 def main() -> None:
@@ -87,10 +98,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wheel = build(folder, environment)
-        recap = install(wheel, folder, environment, reuse)
+        commands = install(wheel, folder, environment, reuse)
         empty = folder / "empty"
         empty.mkdir()
-        work(recap, empty, environment)
+        work(commands, empty, environment)
     print("the wheel works")
 
 

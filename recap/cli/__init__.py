@@ -2,13 +2,14 @@
 
 from recap.cli.application import app
 
-from recap.cli import train, check, prepare, export, sync, compare, report, interpolate, sweep  # isort: skip
+from recap.cli import train, check, prepare, export, sync, compare, report, interpolate, eval, sweep  # isort: skip
 from recap.cli import ui, experiments, parts, new, study  # isort: skip
 
 __all__ = [
     "app",
     "check",
     "compare",
+    "eval",
     "experiments",
     "export",
     "interpolate",

@@ -6,7 +6,8 @@ A file of your own, named by ``custom_reward_function.path``, holds one of these
 >>> reweighted = ReweightedScores({"accuracy": "accuracy", "format": "thinking_format"}, "recap", temperature=1.0)
 
 Nothing here imports verl. Written after, and tested against, the calls that verl's reward managers make (`naive`, its reward
-loop, `batch`; version 0.8.0.dev of January 2026). It was never run inside verl.
+loop, `batch`; version 0.8.0.dev of January 2026), and against those managers themselves, `naive` and `batch` of 0.9.1. It was
+never part of a training run of verl.
 """
 
 from __future__ import annotations

@@ -1,0 +1,42 @@
+"""`recap eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recap.cli.application import app
+from recap.cli.common import fail
+
+
+@app.command("eval", epilog="Example:  recap eval runs/NAME --tasks arc_easy,hellaswag --limit 200")
+def evaluate(
+    place: Annotated[Path, typer.Argument(help="run directory that has a model/, or a directory of `recap export`")],
+    tasks: Annotated[str, typer.Option(help="names of tasks, with commas")],
+    harness: Annotated[str, typer.Option(help="lm-eval is the only one")] = "lm-eval",
+    include: Annotated[Path | None, typer.Option(help="a folder of task definitions of your own (YAML)")] = None,
+    limit: Annotated[int | None, typer.Option(help="examples per task", min=1)] = None,
+    batch_size: Annotated[int, typer.Option(help="examples at once", min=1)] = 8,
+    device: Annotated[str | None, typer.Option(help="as PyTorch names it, e.g. cuda:0")] = None,
+) -> None:
+    """Measures a model by the benchmarks of lm-eval; a run keeps the results in RUN/lm-eval and in its MLflow run."""
+    from recap.integrations.lm_eval import exported_model, keep, measure, scores_of
+    from recap.runs.run_directory import go_where_it_was_started
+
+    try:
+        if harness != "lm-eval":
+            raise ValueError(f"--harness {harness}: only lm-eval is known")
+        place, folder = place.absolute(), None if include is None else include.absolute()
+        model = exported_model(place)
+        results = measure(model, tasks.split(","), include=folder, limit=limit, batch_size=batch_size, device=device)
+        scores = scores_of(results)
+        for task, measures in scores.items():
+            for name, value in measures.items():
+                print(f"{task}  {name}  {value:.4f}")
+        if model != place:
+            go_where_it_was_started(place)
+            print(keep(place, results, scores))
+    except ValueError as error:
+        fail(error)

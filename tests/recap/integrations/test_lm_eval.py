@@ -1,0 +1,61 @@
+"""`recap eval` with a task and a model that are made here, against the log-probabilities of the model itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from typer.testing import CliRunner
+
+from recap.cli import app
+from recap.integrations.lm_eval import exported_model, scores_of
+
+WORDS = ["red", "green", "blue", "Question:", "Answer:", "<s>", "</s>"]
+
+
+def test_a_place_without_a_model_is_told_how_to_get_one(tmp_path):
+    with pytest.raises(ValueError, match="recap export"):
+        exported_model(tmp_path)
+
+
+def test_scores_are_the_numbers_of_the_results():
+    results = {"results": {"t": {"alias": "t", "acc,none": 0.5, "acc_stderr,none": "N/A", "em,strict": 0.25, "n": 3}}}
+    assert scores_of(results) == {"t": {"acc": 0.5, "em,strict": 0.25}}
+
+
+@pytest.mark.slow
+def test_a_run_keeps_what_the_harness_measured(tmp_path, monkeypatch):
+    pytest.importorskip("lm_eval")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    run, folder = tmp_path / "run", tmp_path / "tasks"
+    words = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<s>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
+    model = LlamaForCausalLM(config).eval()
+    model.save_pretrained(run / "model")
+    tokenizer.save_pretrained(run / "model")
+    rows = [{"q": f"Question: {word} Answer:", "label": index} for index, word in enumerate(WORDS[:3])]
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "colours.yaml").write_text(
+        f"task: recap_colours\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {folder}/rows.jsonl\n"
+        "test_split: test\noutput_type: multiple_choice\ndoc_to_text: '{{q}}'\ndoc_to_target: label\n"
+        "doc_to_choice: ['red', 'green', 'blue']\nmetric_list:\n  - metric: acc\n"
+    )
+    words_of = ["eval", str(run), "--tasks", "recap_colours", "--include", str(folder), "--device", "cpu"]
+    result = CliRunner().invoke(app, words_of)
+    assert result.exit_code == 0, result.output
+    with torch.no_grad():
+        last = [
+            model(torch.tensor([tokenizer(r["q"], add_special_tokens=False).input_ids])).logits[0, -1] for r in rows
+        ]
+    right = [int(logits[:3].argmax()) == row["label"] for logits, row in zip(last, rows, strict=True)]
+    kept = json.loads((run / "lm-eval" / "results.json").read_text())
+    assert kept["results"]["recap_colours"]["acc,none"] == pytest.approx(sum(right) / 3)
