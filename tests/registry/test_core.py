@@ -18,6 +18,7 @@ BUILT_IN_REWEIGHTING = [  # a name is part of every experiment that uses it
     "kl_only",
     "recap",
     "recap_released",
+    "replayed",
     "rlw",
     "scale_invariant",
     "schedule",
@@ -113,7 +114,7 @@ def test_an_unknown_name_lists_near_matches_and_ways_out():
         reweighting_policies.build("recpa", ["a"])
     assert str(caught.value).splitlines() == [
         "no reweighting policy 'recpa'",
-        "  did you mean: recap?",
+        "  did you mean: recap, replayed?",
         "  all: recap list reweighting",
         "  yours? load its file with --plugin path/to/file.py",
     ]

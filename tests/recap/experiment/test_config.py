@@ -154,7 +154,7 @@ def test_a_mistyped_parameter_of_a_registered_part(tmp_path: Path, where: str) -
     ("binding", "said"),
     [
         ("rollout.group_size = 1", "rollout.group_size must be at least 2"),
-        ("train.reweighting = @reweighting.recpa", "did you mean: recap?"),
+        ("train.reweighting = @reweighting.recpa", "did you mean: recap"),
         ("train.steps = three", "three"),
         ("train.steps", "expected ':' or '='"),
         ("train.domains = [@counting/Domain(),", "not closed"),

@@ -108,8 +108,9 @@ def test_killed_at_random_and_resumed(arguments: list[str], tmp_path: Path, seed
         process.send_signal(signal.SIGKILL)  # if it is not over already
         process.wait()
         process, _ = start(["--resume", str(tmp_path / "killed")])
-    finish(process)
+    output = finish(process)
     assert process.returncode == 0
+    assert "has not taken" not in output
     runs = logged()
     [killed] = runs.keys() - {whole}
     assert runs[killed] == expected
