@@ -25,6 +25,9 @@ class Untagged(ReplaySource):
         super().__init__(source.seed)
         self.source = source
 
+    def take_seed(self, seed: int) -> None:
+        self.source.take_seed(seed)
+
     @property
     def length(self) -> int | None:
         return self.source.length

@@ -119,15 +119,20 @@ def execute(
 
 
 def _plan(file: Path, grid: list[str], seeds: str | None, bind: list[str], plugin: list[str]) -> Plan:
+    from recap.experiment.config import load_config
     from recap.sweeps.grid import points
     from recap.sweeps.grid import seeds as read_seeds
-    from recap.sweeps.plan import Plan
+    from recap.sweeps.plan import Plan, refuse_what_the_sweep_binds
     from registry.shipped import located
 
     place = located(file)
+    refuse_what_the_sweep_binds(grid, bind, seeds)
     plugins = tuple(str(Path(path).resolve()) for path in plugin)
-    chosen = read_seeds(seeds) if seeds is not None else [0]
-    return Plan(str(place.resolve()), tuple(bind), plugins, tuple(points(grid, place.stem)), tuple(chosen))
+    cells = points(grid, place.stem)
+    if seeds is None:
+        first = load_config(place, (*bind, *cells[0].bindings), plugins, allow_unused=True)
+    chosen = [first.experiment.seed] if seeds is None else read_seeds(seeds)
+    return Plan(str(place.resolve()), tuple(bind), plugins, tuple(cells), tuple(chosen))
 
 
 def _check_alone() -> None:

@@ -111,3 +111,19 @@ def check_points(plan: Plan, allow_unused: bool = False) -> dict[str, int]:
             raise ValueError("\n".join(missing))
         steps[point.label] = config.experiment.steps
     return steps
+
+
+def refuse_what_the_sweep_binds(grid: Sequence[str], bindings: Sequence[str], seeds: str | None) -> None:
+    """Raises ValueError for a binding that the sweep's own would replace: all runs of its points would be the same run."""
+    varied, common = ([text.partition("=")[0].strip() for text in texts] for texts in (grid, bindings))
+    if "train.seed" in varied:
+        raise ValueError(
+            "-g varies train.seed: seeds are given by --seeds, e.g. --seeds 0-4, so that runs are matched by them"
+        )
+    if "train.seed" in common and seeds is not None:
+        raise ValueError("-b 'train.seed' and --seeds both say which seed: leave one of them out")
+    for name in ("tracking.run_name", "tracking.tags"):
+        if name in varied:
+            raise ValueError(
+                f"-g varies {name}, which a sweep sets itself: it names each run by its values and its seed"
+            )

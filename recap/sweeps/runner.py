@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 from recap.runs.mlflow_store import GIVEN_RUN
 from recap.sweeps.plan import Child, Plan
@@ -56,7 +58,7 @@ class Runner:
         Raises:
             KeyboardInterrupt: asked to stop; the runs under way have written a checkpoint.
         """
-        with ThreadPoolExecutor(self.jobs, thread_name_prefix="recap-sweep") as pool:
+        with _ended_as_by_ctrl_c(), ThreadPoolExecutor(self.jobs, thread_name_prefix="recap-sweep") as pool:
             futures = [pool.submit(self._one, child) for child in children]
             try:
                 failures = [future.result() for future in futures]
@@ -121,6 +123,25 @@ class Runner:
             self._stopped = True
             for process in self._running:
                 process.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """A scheduler's SIGTERM and a terminal that is closed stop the runs too: in sessions of their own, they would go on."""
+    if threading.current_thread() is not threading.main_thread():  # Python allows no handlers there
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def surroundings(job: int, jobs: int, environment: Mapping[str, str]) -> dict[str, str]:

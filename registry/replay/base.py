@@ -10,6 +10,8 @@ from typing import Any
 from registry.example import Example, MalformedExample
 from registry.replay.malformed import Malformed
 
+TRAINED_ON = 0x7247  # apart from whatever else is mixed
+
 
 class MissingData(ValueError):
     """The settings are fine as far as they can be told, but the files are not on this machine."""
@@ -24,7 +26,7 @@ class ReplaySource(ABC):
     `recap check` stays quick.
 
     Attributes:
-        seed: seeds the order, and whatever the source invents: its own, or that of the run (`take_seed`).
+        seed: seeds the order, and whatever the source invents: its own, or one from that of the run (`take_seed`).
         length: number of distinct examples; None where the source invents them without end.
         position: the position that comes next.
         malformed: what this process has skipped so far; what no model could read is counted by who has tried.
@@ -43,12 +45,12 @@ class ReplaySource(ABC):
         self.malformed = Malformed()
 
     def take_seed(self, seed: int) -> None:
-        """Takes the seed of the run, unless it was given its own; asked of what is trained on, before anything is read.
+        """Takes a seed from that of the run, unless it was given its own; asked of what is trained on, before anything is read.
 
         What is held out keeps its seed: all runs are measured by the same examples.
         """
         if not self._seed_is_given:
-            self.seed = seed
+            self.seed = training_seed(seed)
 
     @property
     @abstractmethod
@@ -152,6 +154,15 @@ def shuffled_row(position: int, length: int, seed: int) -> int:
         index = (left << half_bits) | right
         if index < length:
             return index
+
+
+def training_seed(seed: int) -> int:
+    """The seed of what is trained on in a run with this seed, in [0, 2^31): not that seed itself.
+
+    A source that invents its examples and knows no splits gives the same ones for the same seed. What is held out has 0, or
+    a small number that a person chose; a run with that very seed would be trained on all of it.
+    """
+    return _mix(seed, TRAINED_ON) >> 33
 
 
 def _mix(value: int, *keys: int) -> int:

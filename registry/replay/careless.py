@@ -30,7 +30,7 @@ class Careless(ReplaySource):
         guesses: share of targets that guess, 0 to 1.
         untagged: share of targets without tags, 0 to 1.
         spread: a guess lies no further from the answer than this; >= 0.
-        seed: seeds which are which; >= 0. None: that of the run.
+        seed: seeds which are which; >= 0. None: from that of the run.
 
     Raises:
         ValueError: a share outside 0 to 1, or a negative spread; at an example, an answer that is no whole number.

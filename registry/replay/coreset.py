@@ -25,7 +25,7 @@ class Coreset(Wrapper):
     Args:
         source: where the examples come from; its own position is not used.
         size: examples in the subset, >= 1.
-        seed: seeds the order, and which examples of a finite source are kept; None: that of the run.
+        seed: seeds the order, and which examples of a finite source are kept; None: from that of the run.
 
     Raises:
         ValueError: a size below 1.

@@ -29,7 +29,7 @@ class ReasoningGym(ReplaySource):
         task: name of the task, e.g. ``leg_counting``.
         length: number of distinct examples.
         config: the task's own settings, e.g. ``{'min_animals': 3}``.
-        seed: seeds the examples and their order. Other seeds give other examples. None: that of the run, and 0 for what
+        seed: seeds the examples and their order. Other seeds give other examples. None: from that of the run, and 0 for what
             is held out.
 
     Raises:

@@ -64,8 +64,8 @@ class SelfReplay(Wrapper):
         max_new_tokens: longer completions are cut off, and not kept.
         threshold: the reward, in (0, 1], from which a completion is accepted.
         folder: where the files are.
-        seed: of the sampling, and of the order of each epoch. None: the order has that of the run, and the sampling, which is
-            done once for all runs, 0.
+        seed: of the sampling, and of the order of each epoch. None: the order has one from that of the run, and the sampling,
+            which is done once for all runs, 0.
 
     Raises:
         ValueError: a setting out of range.

@@ -19,7 +19,7 @@ class ShuffleBuffer(Wrapper):
     Args:
         source: where the examples come from. A stream should have a `window` that is a multiple of `size`.
         size: examples in a window, >= 1.
-        seed: of the order; None: that of the run.
+        seed: of the order; None: from that of the run.
 
     Raises:
         ValueError: a size below 1.

@@ -35,6 +35,10 @@ class SyntheticSource(ReplaySource):
             raise ValueError(f"replay.{self.name}: split must be one of {', '.join(SPLITS)}, not {split!r}")
         self.split: Split = split
 
+    def take_seed(self, seed: int) -> None:
+        if not self._seed_is_given:
+            self.seed = seed  # as it is: no seed gives a problem of the other split
+
     @property
     def length(self) -> int | None:
         return None

@@ -67,7 +67,7 @@ class RowSource(ReplaySource):
         max_image_side: larger pictures are shrunk to this many pixels on the longer side. A box in the frame 'file' and
             `Example.file_size` keep to the picture as published.
         shuffle: whether each epoch has an order of its own.
-        seed: seeds the order; None: that of the run, and 0 for what is held out.
+        seed: seeds the order; None: from that of the run, and 0 for what is held out.
 
     Raises:
         ValueError: settings that cannot work; no file or column is looked at yet.
@@ -206,7 +206,7 @@ class TableSource(RowSource):
     Args:
         explode: a column that holds lists (several expressions for one box): one example for each value.
         limit: a coreset: only the first `limit` rows of a shuffle seeded by `seed`, the same ones in every epoch.
-        seed: seeds the order, and which rows `limit` keeps; None: that of the run, and 0 for what is held out.
+        seed: seeds the order, and which rows `limit` keeps; None: from that of the run, and 0 for what is held out.
     """
 
     explode: str | None = None

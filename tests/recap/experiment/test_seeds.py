@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 
 from recap.evaluation.identity import digest_of
-from recap.experiment.config import LoadedConfig
+from recap.experiment.config import LoadedConfig, load_config
 from recap.experiment.experiment import Experiment
 from recap.runs.launch import run_name
 from registry.replay.arithmetic import Arithmetic
+from registry.replay.base import training_seed
 from registry.replay.careless import Careless
 from registry.replay.coreset import Coreset
+from registry.replay.files import Jsonl
 from registry.reweighting.rlw import RandomLossWeighting
 
 Small = Callable[..., LoadedConfig]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def trained_on(experiment: Experiment) -> dict[str, list[str]]:
@@ -63,8 +66,19 @@ def test_what_is_wrapped_takes_the_seed_too() -> None:
     coreset, careless = Coreset(Arithmetic(), 4), Careless(Arithmetic(seed=9))
     for source in (coreset, careless):
         source.take_seed(3)
-    assert (coreset.seed, coreset.source.seed) == (3, 3)
-    assert (careless.seed, careless.source.seed) == (3, 9)
+    assert (coreset.seed, coreset.source.seed) == (training_seed(3), 3)
+    assert (careless.seed, careless.source.seed) == (training_seed(3), 9)
+
+
+def test_no_seed_of_a_run_trains_on_what_has_that_seed_and_is_held_out(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(f'{{"question": "{n}", "answer": "{n}"}}\n' for n in range(1000)))
+    for seed in range(5):
+        trained, held_out = Jsonl(path=str(file), limit=50), Jsonl(path=str(file), limit=50, seed=seed)
+        trained.take_seed(seed)
+        shared = {example.id for example in trained.take(50)} & {example.id for example in held_out.take(50)}
+        assert len(shared) < 10  # 2.5 by chance; P(10 or more) is 1e-4
+    assert len({training_seed(seed) for seed in range(10_000)} | set(range(1000))) == 11_000
 
 
 def test_a_policy_that_draws_takes_it(small: Small) -> None:
@@ -83,3 +97,10 @@ def test_a_policy_that_draws_takes_it(small: Small) -> None:
 @pytest.mark.parametrize(("seed", "name"), [(0, "quickstart-recap"), (3, "quickstart-recap-seed-3")])
 def test_the_name_of_a_run_has_its_seed(small: Small, seed: int, name: str) -> None:
     assert run_name(small(f"train.seed = {seed}").experiment, Path("quickstart.gin")) == name
+
+
+def test_the_base_of_the_signal_study_is_made_from_its_seed() -> None:
+    file = ROOT / "experiments/studies/signals_base.gin"
+    domains = load_config(file, [], [ROOT / "experiments/studies/untagged.py"]).experiment.domains
+    inner = [getattr(domain.source, "source", domain.source).seed for domain in domains]
+    assert inner == [7] * 7

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from recap.cli import app
 from recap.experiment.config import LoadedConfig
+from recap.runs.checkpoint import latest_step
 from recap.runs.run import Run
 from recap.sweeps.grid import Point
 from recap.sweeps.plan import Child, Plan, read_plan
@@ -106,6 +108,57 @@ def test_another_sweep_is_not_written_over(tmp_path: Path, commands: list[list[s
     assert len(run_sweep(plan(), tmp_path / "sweep", say=lambda line: None).children) == 4
 
 
+def test_the_seed_is_that_of_the_experiment_unless_seeds_are_given(tmp_path: Path, commands: list[list[str]]) -> None:
+    bound = ["-b", "train.seed = 42", "-g", "train.steps = 1, 2"]
+    code, output = invoke("sweep", str(QUICKSTART), *bound, "--output", str(tmp_path / "sweep"))
+    assert code == 0, output
+    assert read_plan(tmp_path / "sweep").seeds == (42,)
+    assert all("train.seed = 42" in command for command in commands)
+    assert len(commands) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-g", "train.seed = 1, 2"],
+        ["-b", "train.seed = 1", "--seeds", "0-1"],
+        ["-g", "tracking.run_name = 'a', 'b'"],
+    ],
+)
+def test_what_the_sweep_itself_binds_is_no_ones_else(
+    tmp_path: Path, commands: list[list[str]], arguments: list[str]
+) -> None:
+    code, output = invoke("sweep", str(QUICKSTART), *arguments, "--output", str(tmp_path / "sweep"))
+    assert code == 2
+    assert "train.seed" in output or "tracking.run_name" in output
+    assert not commands
+
+
+def test_sigterm_stops_the_runs_as_ctrl_c_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = (
+        "import pathlib, sys, time\n"
+        "try: pathlib.Path(sys.argv[1]).touch(); time.sleep(60)\n"
+        "except KeyboardInterrupt: pathlib.Path(sys.argv[2]).touch()"
+    )
+    begun, stopped = tmp_path / "begun", tmp_path / "stopped"
+    monkeypatch.setattr(Runner, "command", lambda self, child: [sys.executable, "-c", waits, str(begun), str(stopped)])
+    before = signal.getsignal(signal.SIGTERM)
+
+    def ask() -> None:
+        until = time.monotonic() + 30
+        while time.monotonic() < until and not begun.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    with pytest.raises(KeyboardInterrupt):
+        Runner(plan(), {}, say=lambda line: None).run(plan(seeds=[0]).children(tmp_path / "sweep"))
+    asking.join()
+    assert stopped.exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_a_place_has_its_share_of_the_machine() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = {"CUDA_VISIBLE_DEVICES": "4,5,6"}
@@ -148,12 +201,10 @@ def test_a_sweep_that_is_stopped_goes_on_to_its_table(tmp_path: Path) -> None:
     there = read_plan(sweep)
     begun = [child.name for child in there.children(sweep) if child.begun]
     assert set(begun) == {"recap-seed-0", "uniform-seed-0"}
-    (sweep / "sweep.json").write_text(
-        (sweep / "sweep.json").read_text().replace("train.steps = 400", "train.steps = 3")
-    )
-    for child in begun:  # those that go on do so with fewer steps too
-        file = sweep / child.split("-")[0] / "seed-0" / "run.json"
-        file.write_text(file.read_text().replace("train.steps = 400", "train.steps = 3"))
+    # However far they came, all runs shall end at one step, soon: those that go on as well as those that begin.
+    last = max(latest_step(child.directory) for child in there.children(sweep) if child.begun) + 1
+    for file in (sweep / "sweep.json", *(sweep / child.split("-")[0] / "seed-0" / "run.json" for child in begun)):
+        file.write_text(file.read_text().replace("train.steps = 400", f"train.steps = {last}"))
     done = subprocess.run(
         [sys.executable, "-m", "recap", "sweep", "--resume", str(sweep), "--jobs", "2", "--allow-unused"],
         capture_output=True, text=True, timeout=280, check=False,

@@ -59,3 +59,10 @@ def test_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(ValueError, match=r"pip install \"recap-rlvr\[reasoning-gym\]\""):
         ReasoningGym("leg_counting").check()
+
+
+def test_a_run_is_not_trained_on_what_is_held_out_with_its_seed() -> None:
+    for seed in (0, 3):
+        trained, held_out = ReasoningGym("chain_sum", length=50), ReasoningGym("chain_sum", length=50, seed=seed)
+        trained.take_seed(seed)
+        assert len({e.question for e in trained.take(50)} & {e.question for e in held_out.take(50)}) < 5
