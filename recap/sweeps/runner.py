@@ -122,7 +122,7 @@ class Runner:
         with self._lock:
             self._stopped = True
             for process in self._running:
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # not SIGINT, which what a script starts with & ignores, and its children too
 
 
 @contextmanager

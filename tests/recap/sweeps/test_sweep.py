@@ -136,9 +136,10 @@ def test_what_the_sweep_itself_binds_is_no_ones_else(
 
 def test_sigterm_stops_the_runs_as_ctrl_c_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits = (
-        "import pathlib, sys, time\n"
-        "try: pathlib.Path(sys.argv[1]).touch(); time.sleep(60)\n"
-        "except KeyboardInterrupt: pathlib.Path(sys.argv[2]).touch()"
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)  # as what a script starts in the background\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[2]).touch(), sys.exit()))\n"
+        "pathlib.Path(sys.argv[1]).touch(); time.sleep(60)\n"
     )
     begun, stopped = tmp_path / "begun", tmp_path / "stopped"
     monkeypatch.setattr(Runner, "command", lambda self, child: [sys.executable, "-c", waits, str(begun), str(stopped)])
