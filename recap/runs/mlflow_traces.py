@@ -30,7 +30,9 @@ def send_group(client: Any, run_id: str, group: Group) -> None:
         run_id: of an existing run.
     """
     from mlflow.entities import TraceData
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.tracing.client import TracingClient
+    from mlflow.tracing.utils.artifact_utils import get_artifact_uri_for_trace
 
     traces = TracingClient(client.tracking_uri)
     experiment_id = str(client.get_run(run_id).info.experiment_id)
@@ -39,8 +41,11 @@ def send_group(client: Any, run_id: str, group: Group) -> None:
     messages = _messages(group, f"tr-{ids[0]}", pictures)
     spans = [_span(group, g, id, messages) for g, id in enumerate(ids)]
     infos = [traces.start_trace(_info(group, g, id, run_id, experiment_id)) for g, id in enumerate(ids)]
-    for picture in pictures:  # once a group: the prompts of all its completions point to it
-        traces._get_artifact_repo_for_trace(infos[0]).upload_attachment(picture.name, picture.png)
+    if pictures:  # once a group: the prompts of all its completions point to it
+        place = get_artifact_uri_for_trace(infos[0])
+        repository = get_artifact_repository(place, tracking_uri=client.tracking_uri)
+        for picture in pictures:
+            repository.upload_attachment(picture.name, picture.png)
     try:
         traces.log_spans(experiment_id, spans)
     except NotImplementedError:  # a store that keeps them as files
