@@ -34,6 +34,8 @@ def send_group(client: Any, run_id: str, group: Group) -> None:
     from mlflow.tracing.client import TracingClient
     from mlflow.tracing.utils.artifact_utils import get_artifact_uri_for_trace
 
+    # A lone surrogate, which no store takes, would hold up all that is logged after it.
+    group = json.loads(json.dumps(group, ensure_ascii=False).encode("utf-8", "replace").decode())
     traces = TracingClient(client.tracking_uri)
     experiment_id = str(client.get_run(run_id).info.experiment_id)
     ids = [_digest(run_id, group, str(g)) for g in range(len(group["completions"]))]
