@@ -55,7 +55,8 @@ def test_a_group_that_is_sent_again_is_there_once(small: Callable[..., LoadedCon
     before = len(client().search_traces(locations=[experiment_id], max_results=100))
     group = {
         "step": 9, "domain": "maths", "example": "maths/1", "occurrence": 0, "at": 1_700_000_000_000, "pictures": [],
-        "question": "1+1? \ud800", "system": None, "shots": [], "reference": "2", "prompt_tokens": 4, "weights": {"accuracy": 1.0},
+        "question": "1+1? \ud800", "system": None, "shots": [], "reference": "2", "prompt_tokens": 4,
+        "weights": {"accuracy": 1.0},
         "completions": [
             {
                 "text": "3", "tokens": 1, "truncated": False, "rewards": {}, "faults": {"accuracy": "it broke"},
