@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recap.runs.run_directory import last_step_begun
-from recap.runs.spill import FOLDER as TRACKING
-from recap.runs.spill import WHERE, Spill
-from recap.runs.sync import sync_run
+from recap.runs.sync import log_afterwards
 
 FOLDER = "lm-eval"
 MISSING = 'the package lm-eval is missing: pip install "recap-rlvr[lm-eval]"'
@@ -99,17 +97,8 @@ def keep(run: Path, results: Mapping[str, Any], scores: Scores) -> str:
     partial = path.with_name(f".{path.name}")
     partial.write_text(json.dumps(results, indent=1, default=str), encoding="utf-8")
     os.replace(partial, path)
-    if not (run / TRACKING / WHERE).is_file():
-        return f"wrote {path}; nothing was logged to MLflow: the run has no record of where it is there"
     values = {
         f"lm-eval/{task}/{key.replace(',', '/')}": value for task, of in scores.items() for key, value in of.items()
     }
-    try:
-        spill = Spill(run)
-        spill.put({"step": last_step_begun(run), "at": time.time_ns() // 1_000_000, "values": values})
-        spill.put({"local": path.relative_to(run).as_posix()})
-        spill.save()
-        spill.close()
-        return f"wrote {path}; {sync_run(run)}"
-    except (ValueError, OSError) as error:
-        return f"wrote {path}; not all is in MLflow ({error}); when it is back: recap sync {run}"
+    logged = {"step": last_step_begun(run), "at": time.time_ns() // 1_000_000, "values": values}
+    return f"wrote {path}; {log_afterwards(run, [logged, {'local': path.relative_to(run).as_posix()}])}"

@@ -26,9 +26,8 @@ from recap.model.interpolation import mix, weights_of
 from recap.parallel.processes import is_main_process
 from recap.runs.checkpoint import latest_checkpoint, load_checkpoint, read_state
 from recap.runs.run_directory import run_directory
-from recap.runs.spill import FOLDER as TRACKING
-from recap.runs.spill import WHERE, Spill
-from recap.runs.sync import sync_run
+from recap.runs.spill import Entry
+from recap.runs.sync import log_afterwards
 
 FOLDER = "interpolation"
 PERCENT = 100  # MLflow's steps are whole numbers
@@ -123,7 +122,7 @@ def interpolate_run(experiment: Experiment, run: Path, alphas: Sequence[float]) 
     if not is_main_process():
         return measured, []
     _write_csv(directory / FOLDER / "scores.csv", measured)
-    return measured, _to_mlflow(directory, measured)
+    return measured, [log_afterwards(directory, _entries(directory, measured))]
 
 
 Measured = dict[float, tuple[dict[str, CapabilityScore], float]]
@@ -165,21 +164,12 @@ def _write_csv(path: Path, measured: Measured) -> None:
     os.replace(partial, path)
 
 
-def _to_mlflow(directory: Path, measured: Measured) -> list[str]:
-    """Metrics ``interpolated/NAME`` with 100 α as their step, through the queue of the run: what MLflow lacks can be synced."""
-    if not (directory / TRACKING / WHERE).is_file():
-        return ["nothing was logged to MLflow: the run has no record of where it is there"]
-    try:
-        spill = Spill(directory)
-        for alpha, (scores, index) in measured.items():
-            values = {f"interpolated/{name}": score.score for name, score in scores.items()}
-            values |= {} if math.isnan(index) else {"interpolated_forgetting_index": index}
-            known = {name: value for name, value in values.items() if math.isfinite(value)}
-            spill.put({"step": round(PERCENT * alpha), "at": time.time_ns() // 1_000_000, "values": known})
-        for file in sorted((directory / FOLDER).iterdir()):
-            spill.put({"local": file.relative_to(directory).as_posix()})
-        spill.save()
-        spill.close()
-        return [sync_run(directory)]
-    except (ValueError, OSError) as error:
-        return [f"not all is in MLflow ({error}); when it is back: recap sync {directory}"]
+def _entries(directory: Path, measured: Measured) -> Iterator[Entry]:
+    """For MLflow: metrics ``interpolated/NAME`` with 100 α as their step, and the files."""
+    for alpha, (scores, index) in measured.items():
+        values = {f"interpolated/{name}": score.score for name, score in scores.items()}
+        values |= {} if math.isnan(index) else {"interpolated_forgetting_index": index}
+        known = {name: value for name, value in values.items() if math.isfinite(value)}
+        yield {"step": round(PERCENT * alpha), "at": time.time_ns() // 1_000_000, "values": known}
+    for file in sorted((directory / FOLDER).iterdir()):
+        yield {"local": file.relative_to(directory).as_posix()}

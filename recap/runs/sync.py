@@ -1,10 +1,11 @@
-"""`recap sync RUN`: brings to MLflow what a run could not."""
+"""`recap sync RUN`: brings to MLflow what a run could not, and what was measured after it."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from recap.experiment.run_settings import Tracking
@@ -12,7 +13,7 @@ from recap.runs.delivery import Delivery
 from recap.runs.mlflow_run import MLflowRun
 from recap.runs.mlflow_store import find_run
 from recap.runs.run_directory import run_directory
-from recap.runs.spill import FOLDER, REFUSED, WHERE, Spill
+from recap.runs.spill import FOLDER, REFUSED, WHERE, Entry, Spill
 
 
 def sync_run(run: Path) -> str:
@@ -50,3 +51,24 @@ def sync_run(run: Path) -> str:
         )
     refused = f"; it refused {delivery.refused}: see {spill.folder / REFUSED}" if delivery.refused else ""
     return f"MLflow at {settings.resolved_uri} has all of run {place['run_id']}: {count} entries delivered{refused}"
+
+
+def log_afterwards(directory: Path, entries: Iterable[Entry]) -> str:
+    """Adds to what a run has in MLflow, through the run's queue: what MLflow does not take now can be synced.
+
+    Args:
+        directory: of a run that is over.
+
+    Returns: what was done, for a person; nothing is raised.
+    """
+    if not (directory / FOLDER / WHERE).is_file():
+        return "nothing was logged to MLflow: the run has no record of where it is there"
+    try:
+        spill = Spill(directory)
+        for entry in entries:
+            spill.put(entry)
+        spill.save()
+        spill.close()
+        return sync_run(directory)
+    except (ValueError, OSError) as error:
+        return f"not all is in MLflow ({error}); when it is back: recap sync {directory}"
