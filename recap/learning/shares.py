@@ -11,18 +11,7 @@ from recap.data.domains import Domain
 from recap.data.objectives import Objective
 from recap.learning.advantages import Reduce, group_advantages
 from recap.learning.batch import Batch
-from registry.verifiers.tags import END_THINK, THINK
-from registry.verifiers.words import words_of
-
-
-def thinking_words(completion: str) -> int:
-    """Words before the last `</think>`; 0 of a completion that has none.
-
-    >>> thinking_words("<think>two and two make four</think><answer>4</answer>"), thinking_words("four")
-    (5, 0)
-    """
-    thought, end, _ = completion.rpartition(END_THINK)
-    return len(words_of(thought.replace(THINK, " ").replace(END_THINK, " "))) if end else 0
+from registry.verifiers.thinking_length import thought_words
 
 
 def share_metrics(
@@ -41,7 +30,7 @@ def share_metrics(
     lengths = torch.zeros(len(domains), 4, device=device)  # completions, tokens, cut off, words of thought
     prompts = torch.zeros(2, len(domains), len(objectives), device=device)  # judged; with an advantage
     for rollout, table in zip(batch.rollouts, batch.rewards, strict=True):
-        words = torch.tensor([float(thinking_words(text)) for text in rollout.completions], device=device)
+        words = torch.tensor([float(len(thought_words(text) or ())) for text in rollout.completions], device=device)
         own = (torch.ones_like(words), rollout.completion_mask.sum(1), rollout.truncated, words)
         members = table.domain_index.repeat_interleave(table.applies.shape[1])
         lengths.index_add_(0, members, torch.stack([part.to(lengths) for part in own], 1))

@@ -47,14 +47,23 @@ class ThinkingLength(Verifier):
         self.margin = margin
 
     def __call__(self, completion: str, example: Example) -> float:
-        thought, end, _ = completion.rpartition(END_THINK)
-        if not end:
+        words = thought_words(completion)
+        if words is None:
             return 0.0
-        words = words_of(thought.replace(THINK, " ").replace(END_THINK, " "))
         different = len(set(words))
         if different < self.at_least:
             return different / self.at_least
         return falling(len(words), self.at_most, self.margin)
+
+
+def thought_words(completion: str) -> list[str] | None:
+    """The words before the last `</think>`; None of a completion that has none.
+
+    >>> thought_words("<think>two and two</think><answer>4</answer>"), thought_words("four")
+    (['two', 'and', 'two'], None)
+    """
+    thought, end, _ = completion.rpartition(END_THINK)
+    return words_of(thought.replace(THINK, " ").replace(END_THINK, " ")) if end else None
 
 
 def falling(length: int, at_most: int | None, margin: int) -> float:

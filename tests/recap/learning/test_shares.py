@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from recap.learning import shares
 from recap.learning.batch import Batch
 from recap.learning.shares import share_metrics
 from recap.rewards.table import RewardTable
+from registry.verifiers import thinking_length
 
 DOMAINS: Any = [SimpleNamespace(name="maths"), SimpleNamespace(name="reading"), SimpleNamespace(name="silent")]
 OBJECTIVES: Any = [SimpleNamespace(name="accuracy"), SimpleNamespace(name="maths/format")]
@@ -81,7 +81,9 @@ def test_two_processes_sum_to_the_same() -> None:
         assert measured(batch, lambda own: sums[0] + sums[1]) == measured(both())
 
 
-def test_examples_in_docstrings() -> None:
-    result = doctest.testmod(shares)
+def test_examples_of_thoughts() -> None:
+    result = doctest.testmod(thinking_length)
     assert result.attempted
     assert not result.failed
+    assert len(thinking_length.thought_words("<think>two and two make four</think><answer>4</answer>") or ()) == 5
+    assert thinking_length.thought_words("four") is None
