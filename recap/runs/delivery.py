@@ -6,6 +6,7 @@ import threading
 import time
 
 from recap.runs.mlflow_run import MLflowRun, Refused
+from recap.runs.mlflow_store import first_line
 from recap.runs.spill import Entry, Spill
 
 EVERY_S = 5.0  # a batch of metrics takes a database about as long as a single one
@@ -91,7 +92,7 @@ class Delivery:
                 self.refused += 1
 
     def _failed(self, error: Exception) -> None:
-        self.error = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+        self.error = first_line(error)
         try:
             self.spill.save()
         except OSError as full:

@@ -75,7 +75,7 @@ def start_run(settings: Tracking, run_name: str, files: Mapping[str, str]) -> st
         except Exception as error:
             client.set_terminated(run.info.run_id, status="FAILED")
             raise ValueError(
-                f"files cannot be written to {run.info.artifact_uri} ({_first_line(error)}), where the MLflow experiment"
+                f"files cannot be written to {run.info.artifact_uri} ({first_line(error)}), where the MLflow experiment"
                 f" {settings.experiment!r} keeps them; make it writable, or bind another tracking.experiment"
             ) from error
         return str(run.info.run_id)
@@ -216,10 +216,11 @@ def _readable(work: Callable[[], T], settings: Tracking) -> T:
     if isinstance(errors[0], ValueError):
         raise ValueError(f"{bound}: {errors[0]}") from errors[0]
     raise ValueError(
-        f"{bound}: MLflow cannot be used ({_first_line(errors[0])}); start its server, or bind tracking.uri or set"
+        f"{bound}: MLflow cannot be used ({first_line(errors[0])}); start its server, or bind tracking.uri or set"
         " MLFLOW_TRACKING_URI to where it is"
     ) from errors[0]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """An error in one line: its kind and the first line of what it says, shortened."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"

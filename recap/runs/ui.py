@@ -17,7 +17,7 @@ from typing import Any
 from recap.experiment.run_settings import Tracking
 from recap.runs.forgotten_table import FOLDER as FORGOTTEN
 from recap.runs.links import artifact_page, base_of, charts_page, comparison_page, is_server, runs_page, traces_page
-from recap.runs.mlflow_store import connect, find_run
+from recap.runs.mlflow_store import SQLITE, connect, find_run, first_line
 from recap.runs.run_directory import run_directory
 from recap.runs.spill import FOLDER, WHERE
 
@@ -86,7 +86,7 @@ def find_pages(run: Path | None = None, uri: str | None = None) -> Pages:
         place = json.loads(file.read_text())
     settings = Tracking(uri=uri or place.get("uri"))
     store = settings.resolved_uri
-    if not is_server(store) and store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file():
+    if store.startswith(SQLITE) and not Path(store.removeprefix(SQLITE)).is_file():
         raise ValueError(
             f"{store}: no runs there yet; `recap train quickstart` makes the first, --uri names another place"
         )
@@ -99,8 +99,7 @@ def find_pages(run: Path | None = None, uri: str | None = None) -> Pages:
     except ValueError:
         raise
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise ValueError(f"{base_of(store)}: MLflow cannot be read ({type(error).__name__}: {first})") from error
+        raise ValueError(f"{base_of(store)}: MLflow cannot be read ({first_line(error)})") from error
 
 
 def _newest_experiment(client: Any, store: str) -> str:
