@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from recap.experiment.config import load_config
+from recap.experiment.experiment import Experiment
 from recap.runs.resumption import find_resumption
 from recap.runs.run_directory import RECORD_FILE
 from recap.sweeps.grid import Point
@@ -96,21 +97,21 @@ def read_plan(directory: Path) -> Plan:
     )
 
 
-def check_points(plan: Plan, allow_unused: bool = False) -> dict[str, int]:
-    """Label -> steps, of every point, each loaded as `recap check` does.
+def check_points(plan: Plan, allow_unused: bool = False) -> dict[str, Experiment]:
+    """Label -> experiment, of every point, each loaded as `recap check` does.
 
     Raises:
         ValueError: the first point that is no valid experiment; its message names the bindings.
     """
-    steps = {}
+    found = {}
     for point in plan.points:
         bindings: Sequence[str] = (*plan.bindings, *point.bindings)
         config = load_config(plan.file, bindings, plan.plugins, allow_unused=allow_unused)
         missing = config.experiment.check()
         if missing:
             raise ValueError("\n".join(missing))
-        steps[point.label] = config.experiment.steps
-    return steps
+        found[point.label] = config.experiment
+    return found
 
 
 def refuse_what_the_sweep_binds(grid: Sequence[str], bindings: Sequence[str], seeds: str | None) -> None:

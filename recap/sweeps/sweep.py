@@ -13,7 +13,6 @@ from rich.table import Table
 from recap.evaluation.comparable import Group, check_comparable
 from recap.evaluation.comparison import compare
 from recap.evaluation.comparison_report import levels_table
-from recap.experiment.config import load_config
 from recap.experiment.run_settings import Tracking
 from recap.runs.measured import read_run
 from recap.runs.mlflow_store import connect, start_run
@@ -53,9 +52,8 @@ def run_sweep(
         KeyboardInterrupt: asked to stop; the same again goes on.
     """
     plan = _planned(plan, directory)
-    steps = check_points(plan, allow_unused)
-    first = load_config(plan.file, (*plan.bindings, *plan.points[0].bindings), plan.plugins, allow_unused=True)
-    tracking = first.experiment.tracking
+    experiments = check_points(plan, allow_unused)
+    tracking = experiments[plan.points[0].label].tracking
     if plan.parent is None:
         about = {"environment.json": json.dumps(environment(), indent=2)}
         plan = replace(plan, parent=start_run(tracking, f"sweep of {Path(plan.file).stem}", about))
@@ -64,7 +62,7 @@ def run_sweep(
         with suppress(Exception):
             connect(tracking.resolved_uri).update_run(plan.parent, status="RUNNING")
     children = plan.children(directory)
-    left = [child for child in children if not child.finished(steps[child.point.label])]
+    left = [child for child in children if not child.finished(experiments[child.point.label].steps)]
     if len(left) < len(children):
         say(f"{len(children) - len(left)} of {len(children)} runs are finished")
     tags = {**tracking.tags, "mlflow.parentRunId": str(plan.parent), "sweep": directory.name}
@@ -77,7 +75,7 @@ def run_sweep(
         raise
     finally:
         _close(tracking, str(plan.parent), status)
-    finished = [child for child in children if child.finished(steps[child.point.label])]
+    finished = [child for child in children if child.finished(experiments[child.point.label].steps)]
     return Result(children, finished, failures)
 
 
