@@ -24,6 +24,15 @@ BindingOption = Annotated[
 PluginOption = Annotated[
     list[str], typer.Option("--plugin", help="a Python file that registers parts of your own; repeatable")
 ]
+ExperimentOrResume = Annotated[
+    Path | None, typer.Argument(help="experiment file, or a name of `recap experiments`; not needed with --resume")
+]
+BaselineOption = Annotated[
+    str | None, typer.Option(help="the group that the others are compared with; default: that of the first run")
+]
+FilterOption = Annotated[str | None, typer.Option("--filter", help="runs of MLflow, by its own filter")]
+MLflowExperimentOption = Annotated[str | None, typer.Option(help="of MLflow, where --filter looks; default: all")]
+StoreOption = Annotated[str | None, typer.Option(help="of MLflow; default: MLFLOW_TRACKING_URI, or the local database")]
 AllowUnusedOption = Annotated[
     bool, typer.Option("--allow-unused", help="let FILE and -b bind what nothing asks for: a note, no error")
 ]

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import fail
+from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOption, StoreOption, fail
 
 BINDINGS = 6  # that are shown of each group
 
@@ -19,9 +19,7 @@ BINDINGS = 6  # that are shown of each group
 )
 def compare(
     runs: Annotated[list[str] | None, typer.Argument(help="run directories, or run ids of MLflow")] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help="the group that the others are compared with; default: that of the first run")
-    ] = None,
+    baseline: BaselineOption = None,
     margin: Annotated[
         float | None, typer.Option(min=0, help="differences up to this count as none: tests for equivalence too")
     ] = None,
@@ -32,11 +30,9 @@ def compare(
         Literal["strict", "lenient", "sampled"],
         typer.Option(help="the score: strict; with the answer looked for everywhere; or the mean of the samples"),
     ] = "strict",
-    query: Annotated[str | None, typer.Option("--filter", help="runs of MLflow, by its own filter")] = None,
-    experiment: Annotated[str | None, typer.Option(help="of MLflow, where --filter looks; default: all")] = None,
-    uri: Annotated[
-        str | None, typer.Option(help="of MLflow; default: MLFLOW_TRACKING_URI, or the local database")
-    ] = None,
+    query: FilterOption = None,
+    experiment: MLflowExperimentOption = None,
+    uri: StoreOption = None,
 ) -> None:
     """Compares runs, in groups by policy: what each forgot, and whether the groups differ, over seeds and examples.
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import fail
+from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOption, StoreOption, fail
 
 
 @app.command(
@@ -23,14 +23,10 @@ def report(
     output: Annotated[
         Path | None, typer.Option(help="the page; default: report.html in the one directory named, else here")
     ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help="the group that the others are compared with; default: that of the first run")
-    ] = None,
-    query: Annotated[str | None, typer.Option("--filter", help="runs of MLflow, by its own filter")] = None,
-    experiment: Annotated[str | None, typer.Option(help="of MLflow, where --filter looks; default: all")] = None,
-    uri: Annotated[
-        str | None, typer.Option(help="of MLflow; default: MLFLOW_TRACKING_URI, or the local database")
-    ] = None,
+    baseline: BaselineOption = None,
+    query: FilterOption = None,
+    experiment: MLflowExperimentOption = None,
+    uri: StoreOption = None,
 ) -> None:
     """Writes one HTML page on runs: what each policy kept, what was forgotten, and whether it is real.
 

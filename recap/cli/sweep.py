@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, PluginOption, fail
+from recap.cli.common import AllowUnusedOption, BindingOption, ExperimentOrResume, PluginOption, fail
 
 if TYPE_CHECKING:
     from recap.sweeps.plan import Plan
@@ -26,9 +26,7 @@ JobsOption = Annotated[int, typer.Option(min=1, help="of several runs, so many a
     " --jobs 2    recap sweep --resume runs/quickstart-sweep-20260101-120000"
 )
 def sweep(
-    file: Annotated[
-        Path | None, typer.Argument(help="experiment file, or a name of `recap experiments`; not needed with --resume")
-    ] = None,
+    file: ExperimentOrResume = None,
     grid: Annotated[
         list[str],
         typer.Option(
@@ -50,25 +48,6 @@ def sweep(
     if (file is None) == (resume is None):
         fail(ValueError("name an experiment file, or a sweep to --resume"))
     execute(file, grid, seeds, jobs, bind, plugin, output=output, resume=resume, allow_unused=allow_unused)
-
-
-def several(
-    file: Path | None,
-    seeds: str,
-    jobs: int,
-    bind: list[str],
-    plugin: list[str],
-    *,
-    output: Path | None,
-    resume: Path | None,
-    allow_unused: bool,
-) -> None:
-    """`recap train FILE --seeds ...`: a sweep that varies the seed alone."""
-    if file is None or resume is not None:
-        fail(
-            ValueError("--seeds begins runs of an experiment file; to go on with them: recap sweep --resume DIRECTORY")
-        )
-    execute(file, [], seeds, jobs, bind, plugin, output=output, resume=None, allow_unused=allow_unused)
 
 
 def execute(

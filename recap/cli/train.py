@@ -11,13 +11,14 @@ import typer
 from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, PluginOption, fail, load, print_notes
-from recap.cli.sweep import JobsOption, SeedsOption, several
+from recap.cli.common import AllowUnusedOption, BindingOption, ExperimentOrResume, PluginOption, fail, load, print_notes
+from recap.cli.sweep import JobsOption, SeedsOption, execute
 
 if TYPE_CHECKING:
     from recap.experiment.config import LoadedConfig
     from recap.runs.resumption import Resumption
 
+GO_ON = "to go on with them: recap sweep --resume DIRECTORY"
 OutputOption = Annotated[
     Path | None,
     typer.Option(help="run directory for checkpoints and model; default runs/NAME-TIME. With --resume: fork into it"),
@@ -39,9 +40,7 @@ SkipStepOption = Annotated[
     "    recap train --resume runs/quickstart-recap-20260101-120000"
 )
 def train(
-    file: Annotated[
-        Path | None, typer.Argument(help="experiment file, or a name of `recap experiments`; not needed with --resume")
-    ] = None,
+    file: ExperimentOrResume = None,
     bind: BindingOption = [],  # noqa: B006  typer reads the default
     plugin: PluginOption = [],  # noqa: B006
     output: OutputOption = None,
@@ -54,7 +53,9 @@ def train(
     """Trains an experiment, or goes on with a run that was stopped or killed. On several GPUs: `accelerate launch -m recap
     train FILE`; on several CPU processes: `ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m recap train FILE`."""
     if seeds is not None:
-        several(file, seeds, jobs, bind, plugin, output=output, resume=resume, allow_unused=allow_unused)
+        if file is None or resume is not None:
+            fail(ValueError(f"--seeds begins runs of an experiment file; {GO_ON}"))
+        execute(file, [], seeds, jobs, bind, plugin, output=output, resume=None, allow_unused=allow_unused)
         return
     from recap.runs.launch import check_launch, join_processes, run_name
     from recap.runs.resumption import find_resumption, finished_line
