@@ -10,6 +10,7 @@ from rich.console import Console
 
 from recap.cli.application import app
 from recap.cli.common import PluginOption, fail, load_plugins
+from recap.cli.sweep import JobsOption
 
 study_app = typer.Typer(help="Studies of the method itself, small enough for a laptop.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
@@ -38,3 +39,49 @@ def two_task(
     except ValueError as error:
         fail(error)
     run_command(settings, output, workers, plugin, Console(soft_wrap=True))
+
+
+@study_app.command(
+    "laptop", epilog="Example:  recap study laptop --short --jobs 2    (the same again goes on where it stopped)"
+)
+def laptop(
+    output: Annotated[Path | None, typer.Option(help="its folder; default runs/laptop, runs/laptop-short")] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="four arms and seeds of 40 steps: 20 minutes on 2 cores")
+    ] = False,
+    arms: Annotated[
+        str | None, typer.Option(help="of experiments/laptop/, with commas; what they are compared with comes along")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="0-7, or 0,3,7, the same for every arm")] = None,
+    jobs: JobsOption = 2,
+) -> None:
+    """What in RECAP does the work: replay, its weights, or their feedback? 27 arms, eight seeds, a night on 2 cores.
+
+    docs/laptop_protocol.md says what is compared. The report is written after every arm. The same
+    command goes on where it was stopped.
+    """
+    from dataclasses import replace
+
+    from recap.studies.laptop.arms import LONG, SHORT
+    from recap.studies.laptop.command import run_study
+
+    form = SHORT if short else LONG
+    if arms is not None:
+        form = replace(form, arms=[name.strip() for name in arms.split(",")])
+    if seeds is not None:
+        form = replace(form, seeds=seeds)
+    place = output or Path("runs") / ("laptop-short" if short else "laptop")
+    console = Console(soft_wrap=True)
+    try:
+        failures = run_study(form, place, jobs, lambda line: console.print(line, highlight=False, markup=False))
+    except ValueError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on")
+        raise typer.Exit(130) from None
+    for failure in failures:
+        console.print(
+            f"failed: {failure.child.name}: {failure.reason}; see {failure.child.log}", highlight=False, markup=False
+        )
+    if failures:
+        raise typer.Exit(1)

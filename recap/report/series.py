@@ -17,8 +17,8 @@ from recap.runs.spill import FOLDER, QUEUE, WHERE
 Series = dict[str, dict[int, float]]
 """Metric -> step -> value; of a step that was logged twice the last."""
 
-READ = ("reward/", "convergence/", "instability/", "weight/", "capability", "completion_", "thinking_")
-"""How the metrics begin that a report draws; a run has many more."""
+READ = ("reward/", "convergence/", "instability/", "weight/", "capability", "completion_", "thinking_", "step_seconds")
+"""How the metrics begin that a report or a study reads; a run has many more."""
 
 
 REASON = 200  # characters of what MLflow has to say

@@ -43,7 +43,7 @@ def run_sweep(
     """Runs a new sweep, or goes on with the one in `directory`.
 
     Args:
-        plan: None: the one that is there.
+        plan: None: the one that is there. With other seeds than that has, those are run, and it has them all from then on.
         jobs: runs at a time.
 
     Raises:
@@ -109,15 +109,19 @@ def _planned(plan: Plan | None, directory: Path) -> Plan:
         if plan is None:
             raise
         return plan
-    if plan is not None and _what(plan) != _what(there):
+    if plan is None:
+        return there
+    if _what(plan) != _what(there):
         raise ValueError(
             f"{directory}: another sweep is there; choose another directory, or go on with it: --resume {directory}"
         )
-    return there
+    replace(there, seeds=tuple(dict.fromkeys((*there.seeds, *plan.seeds)))).write(directory)
+    return replace(plan, parent=there.parent)
 
 
 def _what(plan: Plan) -> Mapping[str, object]:
-    return {**vars(plan), "parent": None}
+    """All but the seeds: a sweep may be given more of them."""
+    return {**vars(plan), "parent": None, "seeds": ()}
 
 
 def _close(tracking: Tracking, run_id: str, status: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,6 +32,28 @@ def append_weights(file: Path, step: int, weights: Mapping[str, float]) -> None:
             lines.seek(-1, os.SEEK_END)
             line = line if lines.read(1) == b"\n" else "\n" + line  # a kill tore the last one
         lines.write(line.encode())
+
+
+def with_another_seed(place: Path, seed: int | None) -> Path:
+    """The run whose record a run with `seed` is to replay.
+
+    Args:
+        place: of a run, which it is itself; or a folder of a sweep with runs ``seed-0``, ``seed-1``, ...: the one with the next
+            seed after this, and after the last of them the first.
+        seed: of the run that replays; None: not known yet, any will do.
+
+    Raises:
+        ValueError: the folder holds no run with another seed.
+    """
+    named = {int(found[1]): path for path in _inside(place) if (found := re.fullmatch(r"seed-(\d+)", path.name))}
+    if not named:
+        return place
+    others = sorted(named.keys() - {seed})
+    if not others:
+        raise ValueError(
+            f"{place} holds no run with another seed than {seed}: a course replayed there would be no control"
+        )
+    return named[next((other for other in others if seed is not None and other > seed), others[0])]
 
 
 def read_weights(run: Path) -> list[Weights]:
@@ -73,3 +96,7 @@ def _weight(value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"a weight must be a finite number >= 0, not {value!r}")
     return float(value)
+
+
+def _inside(place: Path) -> list[Path]:
+    return [path for path in place.iterdir() if path.is_dir()] if place.is_dir() else []

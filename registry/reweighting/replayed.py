@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from registry import reweighting_policies
 from registry.reweighting.base import ReweightingPolicy, SignalKind
 from registry.reweighting.numerics import require, require_state
-from registry.reweighting.record import Weights, read_weights
+from registry.reweighting.record import Weights, read_weights, with_another_seed
 from registry.shipped import located
 
 Order = Literal["recorded", "permuted", "shuffled", "mean"]
@@ -39,7 +39,8 @@ class Replayed(ReweightingPolicy):
 
     Args:
         objectives: names, or a mapping name -> signal kind.
-        run: the directory of a run, or its `weights.jsonl`, or one that travels with the project. It must have had the same
+        run: the directory of a run, or its `weights.jsonl`, or one that travels with the project; or a folder of a sweep with
+            runs ``seed-0``, ``seed-1``, ...: a run with seed s replays that of the next seed. It must have had the same
             objectives.
         order: 'recorded', 'permuted', 'shuffled' or 'mean'.
         permutation: of 'permuted': objective -> the objective whose weights it gets; None: one drawn by `seed` in which
@@ -67,25 +68,30 @@ class Replayed(ReweightingPolicy):
         require(
             permutation is None or order == "permuted", "replayed", "permutation", "go with 'permuted'", permutation
         )
-        course = read_weights(located(run))
-        if set(course[0]) != set(self.objectives):
-            raise ValueError(
-                f"replayed: the run recorded in {run} weighs {', '.join(sorted(course[0]))}; this experiment has"
-                f" {', '.join(sorted(self.objectives))}: both need the same objectives (train.domains,"
-                " train.objective_scope)"
-            )
         self.order: Order = order
         self.seed = seed or 0
         self._seed_is_given = seed is not None
         self._permutation = permutation
-        self._course = [_mean(course)] if order == "mean" else course
-        self._source = self._sources()
+        self._run = run
         self._step = 0
+        self._prepare(None)
 
     def take_seed(self, seed: int) -> None:
         if not self._seed_is_given:
             self.seed = seed
-            self._source = self._sources()
+        self._prepare(seed)
+
+    def _prepare(self, seed: int | None) -> None:
+        """Reads the course, which in a folder of runs depends on the seed of this one."""
+        course = read_weights(with_another_seed(located(self._run), seed))
+        if set(course[0]) != set(self.objectives):
+            raise ValueError(
+                f"replayed: the run recorded in {self._run} weighs {', '.join(sorted(course[0]))}; this experiment has"
+                f" {', '.join(sorted(self.objectives))}: both need the same objectives (train.domains,"
+                " train.objective_scope)"
+            )
+        self._course = [_mean(course)] if self.order == "mean" else course
+        self._source = self._sources()
 
     def update(self, signals: Mapping[str, float]) -> None:
         """Goes on to the next recorded step; what the signals are does not matter."""

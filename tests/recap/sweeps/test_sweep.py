@@ -104,8 +104,11 @@ def test_nothing_starts_where_a_point_is_wrong(tmp_path: Path, commands: list[li
 def test_another_sweep_is_not_written_over(tmp_path: Path, commands: list[list[str]]) -> None:
     run_sweep(plan(), tmp_path / "sweep", say=lambda line: None)
     with pytest.raises(ValueError, match="another sweep is there"):
-        run_sweep(plan(seeds=[7]), tmp_path / "sweep")
-    assert len(run_sweep(plan(), tmp_path / "sweep", say=lambda line: None).children) == 4
+        run_sweep(plan("train.prompts_per_step = 8", seeds=[7]), tmp_path / "sweep")
+    assert read_plan(tmp_path / "sweep").seeds == (0, 1)
+    with_more = run_sweep(plan(seeds=[1, 7]), tmp_path / "sweep", say=lambda line: None, allow_unused=True)
+    assert len(with_more.children) == 4
+    assert len(run_sweep(None, tmp_path / "sweep", say=lambda line: None).children) == 6  # it has seeds 0, 1 and 7 now
 
 
 def test_the_seed_is_that_of_the_experiment_unless_seeds_are_given(tmp_path: Path, commands: list[list[str]]) -> None:

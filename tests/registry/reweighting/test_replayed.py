@@ -44,6 +44,28 @@ def test_as_recorded_step_by_step_and_the_last_ones_past_the_end(run):
     assert course(Replayed(NAMES, run=str(run / WEIGHTS_FILE)), 3) == COURSE
 
 
+def test_in_a_folder_of_runs_the_one_with_the_next_seed(tmp_path):
+    for seed in (0, 2, 10):
+        (tmp_path / f"seed-{seed}").mkdir()
+        append_weights(tmp_path / f"seed-{seed}" / WEIGHTS_FILE, 1, dict.fromkeys(NAMES, 1.0 + seed))
+    (tmp_path / "seed-0.log").write_text("")
+    policy = Replayed(NAMES, run=str(tmp_path), seed=3)
+    seen = {}
+    for seed in (0, 1, 2, 7, 10):
+        policy.take_seed(seed)
+        seen[seed] = policy.weights["iou"] - 1.0
+    assert seen == {0: 2, 1: 2, 2: 10, 7: 10, 10: 0}
+
+
+def test_a_folder_without_another_seed_is_no_control(tmp_path):
+    (tmp_path / "seed-4").mkdir()
+    append_weights(tmp_path / "seed-4" / WEIGHTS_FILE, 1, dict.fromkeys(NAMES, 1.0))
+    policy = Replayed(NAMES, run=str(tmp_path))
+    policy.take_seed(3)
+    with pytest.raises(ValueError, match="no run with another seed than 4"):
+        policy.take_seed(4)
+
+
 def test_mean_is_the_average_over_the_steps(run):
     expected = {"accuracy": 1.5, "answer_format": 1.75 / 3, "iou": 1.0, "next_token_prediction": 2.75 / 3}
     assert all(found == pytest.approx(expected) for found in course(Replayed(NAMES, run=str(run), order="mean"), 4))

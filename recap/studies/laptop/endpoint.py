@@ -1,0 +1,98 @@
+"""The primary number of the study, and how each arm is judged by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recap.evaluation.comparison import verdict
+from recap.evaluation.forgetting import forgetting_index, retention
+from recap.evaluation.statistics import Difference, difference, holm
+from recap.studies.laptop.arms import BASELINE, KEPT, LEARNT, MARGIN
+from recap.studies.laptop.runs import ArmRun, Runs
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one arm.
+
+    Attributes:
+        seeds: that it ran.
+        kept: its change of the mean score over `KEPT`, against the base.
+        learnt: the same over `LEARNT`.
+        forgetting: the forgetting index over all skills, mean over seeds.
+        primary: its mean score over `KEPT` minus the baseline's, over the seeds that both have; None of the baseline, and of an
+            arm that shares no seed with it.
+    """
+
+    arm: str
+    seeds: Sequence[int]
+    kept: Difference
+    learnt: Difference
+    forgetting: float
+    primary: Difference | None
+
+    @property
+    def verdict(self) -> str:
+        """'higher', 'lower', 'equivalent', 'open', or 'one seed'; of the baseline nothing."""
+        return "" if self.primary is None else verdict(self.primary, MARGIN)
+
+
+def findings(runs: Runs) -> list[Finding]:
+    """Every arm, its primary p adjusted by Holm for all arms."""
+    found = [_finding(arm, runs) for arm in runs]
+    adjusted = iter(holm([one.primary.p_t for one in found if one.primary is not None]))
+    return [
+        one if one.primary is None else replace(one, primary=replace(one.primary, p_holm=next(adjusted)))
+        for one in found
+    ]
+
+
+def mean_score(run: ArmRun, skills: Sequence[str]) -> float:
+    """Mean over skills of the mean score over examples, after the last step."""
+    return float(np.mean([run.after[skill].mean() for skill in skills]))
+
+
+def contrast(runs: Runs, arm: str, other: str, skills: Sequence[str] = KEPT) -> Difference | None:
+    """The mean score of one arm minus that of another, over the seeds that both have; None where they share none."""
+    seeds = sorted(runs.get(arm, {}).keys() & runs.get(other, {}).keys())
+    if not seeds:
+        return None
+    ours, theirs = (np.stack([_joined(runs[name][seed], skills) for seed in seeds]) for name in (arm, other))
+    return difference(ours - theirs, _clusters(runs[arm][seeds[0]], skills), MARGIN)
+
+
+def change(runs: Runs, arm: str, skills: Sequence[str]) -> Difference:
+    """The mean score of an arm minus that of the base model."""
+    of = [runs[arm][seed] for seed in sorted(runs[arm])]
+    moved = np.stack([_joined(run, skills) - _joined(run, skills, base=True) for run in of])
+    return difference(moved, _clusters(of[0], skills), MARGIN)
+
+
+def _finding(arm: str, runs: Runs) -> Finding:
+    lost = [
+        forgetting_index([retention(run.base[skill][:, None], run.after[skill][:, None]) for skill in run.after])
+        for run in runs[arm].values()
+    ]
+    return Finding(
+        arm=arm,
+        seeds=sorted(runs[arm]),
+        kept=change(runs, arm, KEPT),
+        learnt=change(runs, arm, LEARNT),
+        forgetting=float(np.mean(lost)),
+        primary=None if arm == BASELINE else contrast(runs, arm, BASELINE),
+    )
+
+
+def _joined(run: ArmRun, skills: Sequence[str], base: bool = False) -> NDArray[np.float64]:
+    """[sum of E], weighed so that the mean is the mean over skills of their means, however many examples each has."""
+    scores = [(run.base if base else run.after)[skill] for skill in skills]
+    total = sum(map(len, scores))
+    return np.concatenate([part * total / (len(scores) * len(part)) for part in scores])
+
+
+def _clusters(run: ArmRun, skills: Sequence[str]) -> list[str]:
+    return [f"{skill} {cluster}" for skill in skills for cluster in run.clusters[skill]]

@@ -1,0 +1,109 @@
+"""The runs of the study: one sweep for each arm, over the same seeds, and what is kept of each run for the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recap.evaluation.comparable import MeasuredRun, check_comparable
+from recap.evaluation.score_table import ScoreTable, score_table
+from recap.experiment.run_settings import Tracking
+from recap.report.series import Series, read_series, store_of
+from recap.runs.measured import read_run
+from recap.runs.outcomes import FOLDER
+from recap.studies.laptop.arms import Arm, Form
+from recap.sweeps.grid import Point, seeds
+from recap.sweeps.plan import Plan
+from recap.sweeps.runner import Failure, Say
+from recap.sweeps.sweep import run_sweep
+from registry.shipped import located
+
+Scores = Mapping[str, NDArray[np.float64]]
+"""Skill -> [E], the strict scores of its examples."""
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """What the tables need of one run.
+
+    Attributes:
+        base, after: before the first step, and after the last.
+        clusters: skill -> [E], which examples belong together.
+        series: metric -> step -> value.
+    """
+
+    arm: str
+    seed: int
+    base: Scores
+    after: Scores
+    clusters: Mapping[str, Sequence[str]]
+    series: Series
+
+
+Runs = dict[str, dict[int, ArmRun]]
+"""Arm -> seed -> run."""
+
+
+def run_arm(arm: Arm, form: Form, output: Path, jobs: int, say: Say) -> Sequence[Failure]:
+    """Runs what is not finished of one arm.
+
+    Raises:
+        ValueError: another sweep is in its folder.
+        KeyboardInterrupt: asked to stop; the same again goes on.
+    """
+    record = () if arm.replays is None else (f"RECORD = {str(point_folder(output, arm.replays).resolve())!r}",)
+    plan = Plan(
+        file=str(located(arm.file).resolve()),
+        bindings=(*form.bindings, *record),
+        plugins=(),
+        points=(Point(arm.name, ()),),
+        seeds=tuple(seeds(form.seeds)),
+    )
+    # An arm without RECAP has no window for the short form's to be bound to.
+    return run_sweep(plan, output / arm.name, jobs=jobs, allow_unused=True, say=say).failures
+
+
+def point_folder(output: Path, arm: str) -> Path:
+    """The folder that holds an arm's runs ``seed-0``, ``seed-1``, ..."""
+    return output / arm / arm
+
+
+def read_arms(arms: Sequence[Arm], output: Path) -> tuple[Runs, list[str]]:
+    """All runs that took all of their steps; and a line for each that cannot be compared, with the reason."""
+    first: MeasuredRun | None = None
+    found: Runs = {}
+    left_out: list[str] = []
+    for arm, directory in _directories(arms, output):
+        try:
+            measured = read_run(directory / FOLDER, str(directory))
+            first = first or measured
+            check_comparable([first, measured])
+        except ValueError as error:
+            left_out.append(str(error))
+            continue
+        found.setdefault(arm.name, {})[measured.seed] = _reduced(arm, measured, directory)
+    return found, left_out
+
+
+def _directories(arms: Sequence[Arm], output: Path) -> Iterator[tuple[Arm, Path]]:
+    for arm in arms:
+        for directory in sorted(point_folder(output, arm.name).glob("seed-*/")):
+            if len(list((directory / FOLDER).glob("step-*.parquet"))) > 1:  # else it is still under way
+                yield arm, directory
+
+
+def _reduced(arm: Arm, run: MeasuredRun, directory: Path) -> ArmRun:
+    """Without completions and questions: those of two hundred runs would fill the memory."""
+    before = {skill: score_table(rows) for skill, rows in run.base.items()}
+    after = {skill: score_table(rows) for skill, rows in run.after.items()}
+    series, _ = read_series(store_of(directory, Tracking()), directory)
+    clusters = {skill: list(table.clusters) for skill, table in before.items()}
+    return ArmRun(arm.name, run.seed, _means(before), _means(after), clusters, series)
+
+
+def _means(tables: Mapping[str, ScoreTable]) -> Scores:
+    return {skill: table.means() for skill, table in tables.items()}

@@ -1,0 +1,110 @@
+"""The study's results as Markdown, and every seed's scores as CSV."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from recap.evaluation.statistics import Difference
+from recap.studies.laptop.arms import ARMS, MARGIN
+from recap.studies.laptop.claims import Claim
+from recap.studies.laptop.endpoint import Finding
+from recap.studies.laptop.runs import ArmRun, Runs
+
+
+def write_csv(runs: Runs, path: Path) -> None:
+    """A row for every arm, seed and skill: the mean scores before and after."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["arm", "seed", "skill", "examples", "base", "after"])
+        for arm, by_seed in runs.items():
+            for seed, run in sorted(by_seed.items()):
+                for skill, after in run.after.items():
+                    before = run.base[skill]
+                    rows.writerow([arm, seed, skill, len(after), f"{before.mean():.6f}", f"{after.mean():.6f}"])
+
+
+def markdown(found: Sequence[Finding], lines: Sequence[Claim], runs: Runs, notes: Sequence[str]) -> str:
+    """Primary numbers, levels by skill, claims, and what was left out."""
+    parts = [
+        "## Primary number",
+        "",
+        PRIMARY,
+        "",
+        *_primary(found),
+        "",
+        "## Every skill",
+        "",
+        LEVELS,
+        "",
+        *_levels(runs),
+    ]
+    parts += ["", "## The paper's claims", "", CLAIMS, "", *_claims(lines)]
+    parts += ["", "## Left out", "", *(f"- {note}" for note in notes)] if notes else []
+    return "\n".join(parts) + "\n"
+
+
+PRIMARY = (
+    "In points (hundredths of a score), with intervals of 95 % by t over matched seeds. *Kept*: change of the mean over"
+    " grounding, reading, naming, comparing, copying and subtraction since the base. *Learnt*: the same of counting"
+    " and arithmetic."
+    " *Against uniform*: the primary number. p: by t, adjusted by Holm for all arms; sign flips, exact, not adjusted;"
+    f" equivalence within ± {100 * MARGIN:g}, not adjusted. *Detectable*: what so many seeds would find in 80 % of studies."
+)
+LEVELS = "Mean score after the last step, over seeds."
+CLAIMS = "Each line's interval is for itself: of twenty lines one is expected to leave out 0 by luck."
+
+
+def _primary(found: Sequence[Finding]) -> list[str]:
+    titles = ["arm", "what it is", "seeds", "kept", "learnt", "forgetting index", "against uniform", "p (Holm)"]
+    titles += ["p (sign flip)", "p (equivalent)", "detectable", "verdict"]
+    return _table(titles, [_row(one) for one in found])
+
+
+def _row(one: Finding) -> list[str]:
+    asks = {arm.name: arm.asks for arm in ARMS}[one.arm]
+    start = [f"`{one.arm}`", asks, str(len(one.seeds)), points(one.kept), points(one.learnt), f"{one.forgetting:.3f}"]
+    if one.primary is None:
+        return [*start, "—", "", "", "", "", ""]
+    p_values = (one.primary.p_holm, one.primary.p_sign_flip, one.primary.p_equivalent)
+    detectable = "—" if math.isnan(one.primary.detectable) else f"{100 * one.primary.detectable:.1f}"
+    return [*start, points(one.primary), *map(_p, p_values), detectable, one.verdict]
+
+
+def _levels(runs: Runs) -> list[str]:
+    skills = list(_any(runs).after)
+    base = ["base", *(f"{_any(runs).base[skill].mean():.3f}" for skill in skills)]
+    rows = [
+        [
+            f"`{arm}`",
+            *(f"{sum(run.after[skill].mean() for run in by_seed.values()) / len(by_seed):.3f}" for skill in skills),
+        ]
+        for arm, by_seed in runs.items()
+    ]
+    return _table(["arm", *skills], [base, *rows])
+
+
+def _claims(lines: Sequence[Claim]) -> list[str]:
+    titles = ["paper", "claim", "its number", "ours", "verdict"]
+    return _table(titles, [[one.source, one.claim, one.paper, one.ours, one.verdict] for one in lines])
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def points(found: Difference) -> str:
+    """``+1.2 (−0.3 to +2.7)``; without an interval where there is one seed."""
+    mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (found.mean, *found.interval))
+    return mean if math.isnan(found.interval.low) else f"{mean} ({low} to {high})"
+
+
+def _p(value: float) -> str:
+    return "—" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _any(runs: Runs) -> ArmRun:
+    return next(iter(next(iter(runs.values())).values()))

@@ -1,0 +1,218 @@
+"""The laptop study: its arms are the files there are, its numbers those of a hand calculation; it goes on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from recap.cli import app
+from recap.evaluation.outcomes import Outcome, write_outcomes
+from recap.studies.laptop.arms import ARMS, KEPT, LEARNT, SHORT, chosen
+from recap.studies.laptop.claims import claims
+from recap.studies.laptop.command import write_report
+from recap.studies.laptop.endpoint import findings, mean_score
+from recap.studies.laptop.runs import ArmRun, Runs, point_folder
+from recap.sweeps.grid import Point
+from recap.sweeps.plan import Child, Plan
+from recap.sweeps.runner import Runner
+
+ROOT = Path(__file__).resolve().parents[4]
+SKILLS = (*KEPT, *LEARNT)
+
+
+def run(arm: str, seed: int, after: Mapping[str, Sequence[float]], **series: Mapping[int, float]) -> ArmRun:
+    scores = {skill: np.array(after.get(skill, [1.0, 0.0])) for skill in SKILLS}
+    base = {skill: np.full(len(found), 0.5) for skill, found in scores.items()}
+    clusters = {skill: [str(n) for n in range(len(found))] for skill, found in scores.items()}
+    named = {name.replace("__", "/"): dict(curve) for name, curve in series.items()}
+    return ArmRun(arm, seed, base, scores, clusters, named)
+
+
+def test_the_arms_are_the_files_there_are() -> None:
+    files = {file.stem for file in (ROOT / "experiments" / "laptop").glob("[!_]*.gin")}
+    assert sorted(arm.name for arm in ARMS) == sorted(files)
+    assert [arm.name for arm in chosen(["yoked"])] == ["uniform", "recap_t0.2", "yoked"]
+    assert {arm.name for arm in chosen(SHORT.arms)} == set(SHORT.arms)
+    with pytest.raises(ValueError, match="no arm recap_t7; there are uniform, "):
+        chosen(["recap_t7"])
+
+
+def test_the_primary_number_is_the_mean_over_skills_then_over_matched_seeds() -> None:
+    half_right = [1.0, 0.0] * 4  # more examples than the other skills have
+    runs: Runs = {
+        "uniform": {seed: run("uniform", seed, {"grounding": half_right}) for seed in (0, 1, 2, 9)},
+        "recap_t1": {
+            seed: run("recap_t1", seed, {"grounding": [1.0] * 8 if seed < 2 else half_right}) for seed in (0, 1, 2)
+        },
+    }
+    by_seed = [mean_score(runs["recap_t1"][s], KEPT) - mean_score(runs["uniform"][s], KEPT) for s in (0, 1, 2)]
+    assert by_seed == pytest.approx([1 / 12, 1 / 12, 0])
+    uniform, recap = findings(runs)
+    assert uniform.primary is None
+    assert uniform.verdict == ""
+    assert recap.primary is not None
+    assert recap.primary.seeds == 3  # seed 9 has no match
+    assert recap.primary.mean == pytest.approx(np.mean(by_seed))
+    half = stats.t.ppf(0.975, 2) * np.std(by_seed, ddof=1) / math.sqrt(3)
+    assert recap.primary.interval.high - recap.primary.mean == pytest.approx(half)
+    assert recap.primary.p_holm == recap.primary.p_t  # one comparison
+    assert recap.learnt.mean == pytest.approx(0)
+
+
+def test_holm_counts_all_arms() -> None:
+    rng = np.random.default_rng(1)
+    names = ["uniform", "recap_t1", "recap_t5", "reasoning_only"]
+    runs = {name: {s: run(name, s, {"reading": rng.random(20)}) for s in range(4)} for name in names}
+    p = {one.arm: one.primary for one in findings(runs) if one.primary is not None}
+    smallest = min(p.values(), key=lambda found: found.p_t)
+    assert smallest.p_holm == pytest.approx(min(1.0, 3 * smallest.p_t))
+
+
+def test_claims_say_what_the_numbers_allow() -> None:
+    steps = range(1, 41)
+    lost = {skill: [0.0, 0.25] for skill in KEPT}
+
+    def curves(seed: int, recap: bool) -> dict[str, dict[int, float]]:
+        return {
+            "reward__accuracy": {
+                step: 0.5 + 0.01 * seed + (0.02 + 0.001 * seed) * (recap and step > 30) for step in steps
+            },
+            "step_seconds": dict.fromkeys(steps, 1.0 + 0.2 * recap + 0.01 * seed),
+            "weight__accuracy": dict.fromkeys(steps, 1.4),
+            "weight__next_token": dict.fromkeys(steps, 1.2),
+            "weight__iou": dict.fromkeys(steps, 1.0),
+            "weight__thinking_format": dict.fromkeys(steps, 0.4),
+            "convergence__thinking_format": dict.fromkeys(steps, 1.0),
+            "instability__thinking_format": dict.fromkeys(steps, 0.2),
+        }
+
+    runs: Runs = {
+        "uniform": {s: run("uniform", s, {}, **curves(s, False)) for s in range(3)},
+        "reasoning_only": {
+            s: run("reasoning_only", s, {k: [x + 0.01 * s for x in v] for k, v in lost.items()}) for s in range(3)
+        },
+        "recap_t0.2": {s: run("recap_t0.2", s, {}, **curves(s, True)) for s in range(3)},
+    }
+    found = {line.claim: line for line in claims(runs)}
+    assert found["reasoning alone loses perception"].verdict == "reproduced"
+    assert found["recap_t0.2 keeps more than uniform replay"].verdict == "not seen"
+    assert found["recap_t0.2 keeps more than reasoning alone"].verdict == "reproduced"
+    accuracy = found["recap_t0.2: more accuracy in training than uniform"]
+    assert accuracy.verdict == "reproduced"
+    assert accuracy.ours.startswith("+2.1 (")
+    assert found["recap_t0.2: no slower than uniform (by 5 %)"].verdict == "contradicted"
+    assert found["recap_t0.2: c of the thinking format goes to 1 (within 0.05)"].verdict == "reproduced"
+    assert found["recap_t0.2: i of the thinking format goes to 0 (within 0.05)"].verdict == "not seen"
+    order = next(line for line in claims(runs) if line.source == "Fig. 11")
+    assert order.verdict == "reproduced"
+    assert order.ours.startswith("thinking_format 0.40, iou 1.00")
+    alone = claims({arm: {0: by_seed[0]} for arm, by_seed in runs.items()})
+    assert {line.verdict for line in alone if line.source == "Tables 1, 2" and line.ours != "—"} == {"one seed"}
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: object) -> list[str]:
+    """Runs that only leave their outcomes and weights, as if they had been trained; and what was started."""
+    started: list[str] = []
+    script = tmp_path / "leave.py"
+    script.write_text("print('pretends')")
+
+    def command(self: Runner, child: Child) -> list[str]:
+        started.append(child.name)
+        record = [binding for binding in self.plan.bindings if binding.startswith("RECORD")]
+        assert bool(record) == (child.point.label == "yoked")
+        if record:
+            assert json.loads(record[0].partition(" = ")[2].replace("'", '"')).endswith("recap_t0.2/recap_t0.2")
+        leave(child)
+        return [sys.executable, str(script)]
+
+    def leave(child: Child) -> None:
+        score = 0.5 if child.point.label == "reasoning_only" else 1.0
+        about = {"seed": child.seed, "model": "tiny", "settings": {"reweighting": "Uniform"}, "configuration": ""}
+        about["capabilities"] = {skill: {} for skill in SKILLS}
+        for step, value in ((0, 1.0), (40, score)):
+            rows: dict[str, list[Outcome]] = {skill: [outcome(n, value) for n in range(4)] for skill in SKILLS}  # type: ignore[operator]
+            write_outcomes(child.directory / "outcomes" / f"step-{step:06d}.parquet", rows, {**about, "step": step})
+        line = {
+            "step": 1,
+            "weights": dict.fromkeys(["accuracy", "thinking_format", "iou", "answer_format", "next_token"], 1.0),
+        }
+        (child.directory / "weights.jsonl").write_text(json.dumps(line) + "\n")
+
+    monkeypatch.setattr(Runner, "command", command)
+    monkeypatch.setattr(Child, "finished", lambda child, steps: (child.directory / "outcomes").is_dir())
+    return started
+
+
+def study(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["study", "laptop", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_two_arms_from_one_command_and_again_with_more_seeds(
+    pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study("--short", "--arms", "reasoning_only", "--seeds", "0-1")
+    assert [name.partition("-")[0] for name in pretended] == ["uniform"] * 2 + ["reasoning_only"] * 2
+    output = tmp_path / "runs" / "laptop-short"
+    text = (output / "report.md").read_text()
+    assert "| `reasoning_only` | no replay | 2 | −50.0" in text
+    assert (output / "arms.png").stat().st_size > 10_000
+    rows = list(csv.DictReader((output / "scores.csv").open()))
+    assert len(rows) == 2 * 2 * len(SKILLS)
+    assert {row["after"] for row in rows} == {"1.000000", "0.500000"}
+    study("--short", "--arms", "uniform", "--seeds", "0-2")
+    assert pretended[4:] == ["uniform-seed-2"]
+
+
+@pytest.mark.slow
+def test_the_short_form_gives_the_control_another_runs_weights(
+    pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study("--short", "--seeds", "0-1")
+    assert len(pretended) == 8
+    assert pretended[-1].startswith("yoked-seed-")
+    study("--short", "--seeds", "0-1")
+    assert len(pretended) == 8
+
+
+def test_another_study_in_the_folder_and_an_arm_that_is_none(tmp_path: Path) -> None:
+    Plan("other.gin", (), (), (Point("uniform", ()),), (0,)).write(tmp_path / "uniform")
+    for arguments, reason in (
+        (["--output", str(tmp_path), "--arms", "uniform"], "another sweep is there"),
+        (["--arms", "recap_t7"], "no arm recap_t7"),
+    ):
+        result = CliRunner().invoke(app, ["study", "laptop", *arguments])
+        assert result.exit_code == 2
+        assert reason in result.output
+
+
+def test_what_is_under_way_is_no_result(tmp_path: Path, outcome: object) -> None:
+    directory = point_folder(tmp_path, "uniform") / "seed-0"
+    rows: dict[str, list[Outcome]] = {skill: [outcome(0, 1.0)] for skill in SKILLS}  # type: ignore[operator]
+    write_outcomes(directory / "outcomes" / "step-000000.parquet", rows, {"seed": 0})
+    assert write_report(SHORT, tmp_path) == []
+    assert not (tmp_path / "report.md").exists()
+
+
+@pytest.mark.slow
+def test_a_real_study_of_two_steps(tmp_path: Path) -> None:
+    from recap.studies.laptop.arms import Form
+    from recap.studies.laptop.command import run_study
+
+    form = Form("0-1", ("yoked",), ("train.steps = 2", "EXAMPLES = 8", "train.prompts_per_step = 16"))
+    said: list[str] = []
+    assert run_study(form, tmp_path, 2, said.append) == []
+    assert "| `yoked` |" in (tmp_path / "report.md").read_text()
