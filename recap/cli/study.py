@@ -42,38 +42,39 @@ def two_task(
 
 
 @study_app.command(
-    "laptop", epilog="Example:  recap study laptop --short --jobs 2    (the same again goes on where it stopped)"
+    "laptop", epilog="Example:  recap study laptop --form short --jobs 2    (the same again goes on where it stopped)"
 )
 def laptop(
-    output: Annotated[Path | None, typer.Option(help="its folder; default runs/laptop, runs/laptop-short")] = None,
-    short: Annotated[
-        bool, typer.Option("--short", help="four arms and seeds of 40 steps: 20 minutes on 2 cores")
-    ] = False,
+    output: Annotated[Path | None, typer.Option(help="its folder; default runs/laptop, runs/laptop-FORM")] = None,
+    form: Annotated[
+        Literal["long", "short", "favourable"],
+        typer.Option(help="short: four arms and seeds of 40 steps, 20 minutes on 2 cores; favourable: to weights"),
+    ] = "long",
     arms: Annotated[
         str | None, typer.Option(help="of experiments/laptop/, with commas; what they are compared with comes along")
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="0-7, or 0,3,7, the same for every arm")] = None,
     jobs: JobsOption = 2,
 ) -> None:
-    """What in RECAP does the work: replay, its weights, or their feedback? 27 arms, eight seeds, a night on 2 cores.
+    """What in RECAP does the work: replay, its weights, or their feedback? 28 arms, eight seeds, a night on 2 cores.
 
     docs/laptop_protocol.md says what is compared. The report is written after every arm. The same
     command goes on where it was stopped.
     """
     from dataclasses import replace
 
-    from recap.studies.laptop.arms import LONG, SHORT
+    from recap.studies.laptop.arms import FORMS
     from recap.studies.laptop.command import run_study
 
-    form = SHORT if short else LONG
+    chosen = FORMS[form]
     if arms is not None:
-        form = replace(form, arms=[name.strip() for name in arms.split(",")])
+        chosen = replace(chosen, arms=[name.strip() for name in arms.split(",")])
     if seeds is not None:
-        form = replace(form, seeds=seeds)
-    place = output or Path("runs") / ("laptop-short" if short else "laptop")
+        chosen = replace(chosen, seeds=seeds)
+    place = output or Path("runs") / ("laptop" if form == "long" else f"laptop-{form}")
     console = Console(soft_wrap=True)
     try:
-        failures = run_study(form, place, jobs, lambda line: console.print(line, highlight=False, markup=False))
+        failures = run_study(chosen, place, jobs, lambda line: console.print(line, highlight=False, markup=False))
     except ValueError as error:
         fail(error)
     except KeyboardInterrupt:

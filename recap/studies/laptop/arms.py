@@ -1,4 +1,4 @@
-"""The arms of the laptop study, the most telling first, and its two forms."""
+"""The arms of the laptop study, the most telling first, and its forms."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ ARMS = (
     Arm(BASELINE, "replay, weights all 1"),
     Arm("reasoning_only", "no replay"),
     Arm("recap_t0.2", "RECAP, weights far apart"),
+    Arm("recap_t0.5", "RECAP, weights apart"),
     Arm("recap_t1", "RECAP, weights apart"),
     Arm("recap_t5", "RECAP, weights near 1"),
     Arm("yoked", "its course of weights, another seed's", "recap_t0.2"),
@@ -75,7 +76,7 @@ class Form:
     Attributes:
         seeds: matched over arms.
         arms: in the order in which they are run.
-        bindings: that make an arm shorter than its file says.
+        bindings: of every arm, after what its file says.
     """
 
     seeds: str
@@ -92,6 +93,15 @@ SHORT = Form(
     ("train.steps = 40", "EXAMPLES = 256", "reweighting.recap.window = 5"),
 )
 """Twenty minutes on two cores. λ leaves 1 at step 11, after two windows of 5; of 10 it would not before step 21."""
+
+FAVOURABLE = Form(
+    "0-7",
+    (BASELINE, "recap_t0.5", "recap_t0.2"),
+    ("grpo.scale = 'none'", "train.objective_scope = 'per_domain'", "train.steps = 240"),
+)
+"""The regime that was chosen to favour weights: seven objectives of unequal scale, long after saturation."""
+
+FORMS = {"long": LONG, "short": SHORT, "favourable": FAVOURABLE}
 
 
 def chosen(names: Sequence[str]) -> list[Arm]:

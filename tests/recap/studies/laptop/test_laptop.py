@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from recap.cli import app
 from recap.evaluation.outcomes import Outcome, write_outcomes
-from recap.studies.laptop.arms import ARMS, KEPT, LEARNT, SHORT, chosen
+from recap.experiment.config import load_config
+from recap.studies.laptop.arms import ARMS, FORMS, KEPT, LEARNT, SHORT, chosen
 from recap.studies.laptop.claims import claims
 from recap.studies.laptop.command import write_report
 from recap.studies.laptop.endpoint import findings, mean_score
@@ -42,6 +43,9 @@ def test_the_arms_are_the_files_there_are() -> None:
     assert sorted(arm.name for arm in ARMS) == sorted(files)
     assert [arm.name for arm in chosen(["yoked"])] == ["uniform", "recap_t0.2", "yoked"]
     assert {arm.name for arm in chosen(SHORT.arms)} == set(SHORT.arms)
+    for form in FORMS.values():  # what a form binds is what every arm of it can be run with
+        last = load_config(ROOT / chosen(form.arms)[-1].file, form.bindings, allow_unused=True).experiment
+        assert last.check() == []
     with pytest.raises(ValueError, match="no arm recap_t7; there are uniform, "):
         chosen(["recap_t7"])
 
@@ -163,7 +167,7 @@ def test_two_arms_from_one_command_and_again_with_more_seeds(
     pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    study("--short", "--arms", "reasoning_only", "--seeds", "0-1")
+    study("--form", "short", "--arms", "reasoning_only", "--seeds", "0-1")
     assert [name.partition("-")[0] for name in pretended] == ["uniform"] * 2 + ["reasoning_only"] * 2
     output = tmp_path / "runs" / "laptop-short"
     text = (output / "report.md").read_text()
@@ -172,7 +176,7 @@ def test_two_arms_from_one_command_and_again_with_more_seeds(
     rows = list(csv.DictReader((output / "scores.csv").open()))
     assert len(rows) == 2 * 2 * len(SKILLS)
     assert {row["after"] for row in rows} == {"1.000000", "0.500000"}
-    study("--short", "--arms", "uniform", "--seeds", "0-2")
+    study("--form", "short", "--arms", "uniform", "--seeds", "0-2")
     assert pretended[4:] == ["uniform-seed-2"]
 
 
@@ -181,10 +185,10 @@ def test_the_short_form_gives_the_control_another_runs_weights(
     pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    study("--short", "--seeds", "0-1")
+    study("--form", "short", "--seeds", "0-1")
     assert len(pretended) == 8
     assert pretended[-1].startswith("yoked-seed-")
-    study("--short", "--seeds", "0-1")
+    study("--form", "short", "--seeds", "0-1")
     assert len(pretended) == 8
 
 
