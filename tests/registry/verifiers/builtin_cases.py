@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +49,16 @@ def puzzle() -> Example:
 
     return ReasoningGym("leg_counting", seed=1).example(0)
 
+
+def benchmark_question() -> Example:
+    from registry.replay.lm_eval import LMEvalTask
+
+    folder = runpy.run_path(str(Path(__file__).parents[1] / "lm_eval_task.py"))["local_task"]()
+    return LMEvalTask("recap_sums", include=folder).example(0)
+
+
+MADE = {"reasoning_gym": puzzle, "lm_eval": benchmark_question}
+"""Examples that take a package to make."""
 
 TEXT = Example(id="text", question="What does the sign say?", answer="no parking")
 NUMBER = Example(id="number", question="How many dogs are there?", answer="42")
@@ -105,6 +116,7 @@ CASES: dict[str, Case] = {
         extra="jsonschema",
     ),
     "language": Case(build("language", language="de"), NUMBER, GERMAN, most=1, extra="py3langid"),
+    "lm_eval": Case(build("lm_eval"), TEXT, said("so: #### 4"), wrong=("#### 5", "4"), most=1, extra="lm_eval"),
     "no_repetition": Case(build("no_repetition"), NUMBER, THOUGHT, most=1),
     "point_in_box": Case(
         build("point_in_box", completion_frame="file"),
