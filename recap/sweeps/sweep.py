@@ -43,7 +43,7 @@ def run_sweep(
     """Runs a new sweep, or goes on with the one in `directory`.
 
     Args:
-        plan: None: the one that is there. With other seeds than that has, those are run, and it has them all from then on.
+        plan: None: the one that is there. With points or seeds that it has not, those are run, and it has them from then on.
         jobs: runs at a time.
 
     Raises:
@@ -111,17 +111,20 @@ def _planned(plan: Plan | None, directory: Path) -> Plan:
         return plan
     if plan is None:
         return there
-    if _what(plan) != _what(there):
+    points = {point.label: point for point in there.points}
+    if _what(plan) != _what(there) or any(points.get(point.label, point) != point for point in plan.points):
         raise ValueError(
             f"{directory}: another sweep is there; choose another directory, or go on with it: --resume {directory}"
         )
-    replace(there, seeds=tuple(dict.fromkeys((*there.seeds, *plan.seeds)))).write(directory)
+    points |= {point.label: point for point in plan.points}
+    seeds = tuple(dict.fromkeys((*there.seeds, *plan.seeds)))
+    replace(there, seeds=seeds, points=tuple(points.values())).write(directory)
     return replace(plan, parent=there.parent)
 
 
 def _what(plan: Plan) -> Mapping[str, object]:
-    """All but the seeds: a sweep may be given more of them."""
-    return {**vars(plan), "parent": None, "seeds": ()}
+    """All but points and seeds: a sweep may be given more of them."""
+    return {**vars(plan), "parent": None, "points": (), "seeds": ()}
 
 
 def _close(tracking: Tracking, run_id: str, status: str) -> None:
