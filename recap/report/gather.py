@@ -10,11 +10,12 @@ from typing import Any
 
 from recap.evaluation.outcomes import Outcomes, read_outcomes
 from recap.experiment.run_settings import Tracking
-from recap.report.series import Series, Store, read_series, store_of
+from recap.report.series import Series, read_series
 from recap.runs.interpolation import read_interpolation
 from recap.runs.measured import RUN_ID, downloaded, search
 from recap.runs.outcomes import FOLDER
 from recap.runs.run_directory import RECORD_FILE, former_config, run_directory
+from recap.runs.stored_run import Store, store_of
 
 SWEEP_DEPTH = 2  # folders below one that is no run in which runs are looked for
 

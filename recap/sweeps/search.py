@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recap.experiment.run_settings import Tracking
-from recap.report.series import store_of
+from recap.runs.stored_run import store_of
 from recap.sweeps.grid import Point
 from recap.sweeps.plan import Child, Plan
 from recap.sweeps.runner import Failure, Say

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from recap.evaluation.comparable import MeasuredRun, check_comparable
 from recap.evaluation.score_table import ScoreTable, score_table
 from recap.experiment.run_settings import Tracking
-from recap.report.series import Series, read_series, store_of
+from recap.report.series import Series, read_series
 from recap.runs.measured import read_run
 from recap.runs.outcomes import FOLDER
+from recap.runs.stored_run import store_of
 from recap.studies.laptop.arms import Arm, Form
 from recap.sweeps.grid import Point, seeds
 from recap.sweeps.plan import Plan
