@@ -5,6 +5,10 @@ and every layer passes that on. How far rounding alone takes a model from itself
 embeddings are off by one rounding; a way may differ by a small multiple of that. Padding or another batch would not do as the
 measure: on a CPU the rows of a batch do not notice each other (the difference is 0), and a model that ignores its mask would
 have its padding called rounding.
+
+Both differences are over the whole vocabulary, every token alike. Weighted by probability they would be the luck of a few
+numbers: a model that is nearly certain of most tokens shows rounding, and faults, only at the one or two that it is not
+certain of, and whether a logit there is rounded to the same side once more is a coin's choice.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from transformers import PreTrainedModel
 from recap.model.precision import probing
 
 PRECISE = 1e-3
-"""In fp32, log-probs that differ by less are the same; so are those of lower precision that differ by less on average."""
+"""In fp32, log-probs that differ by less are the same; so are those of lower precision that typically differ by less."""
 ROUNDINGS = 3.0
 """Times the measured effect of rounding that a way may differ. SmolLM2-135M in bf16: right ways come to 1.4 at most over 64
 prompts, ways that let completions see each other to 24 and more over 16 (`tests/recap/model/test_settling.py`, slow)."""
@@ -37,8 +41,8 @@ class Settled(Generic[Way]):
         way: the first that gives what the plain way gives, else the plain way.
         wanted: the first choice.
         reason: why not the first choice; empty where it was taken.
-        difference: of the first choice's distributions from the plain way's: expected |Δ log p| in nats; NaN where it was not
-            measured.
+        difference: of the first choice's distributions from the plain way's, in nats: the root mean square, over all tokens
+            that can be sampled, of Δ log p less its mean in each distribution; NaN where it was not measured.
         rounding: the same of rounding alone; 0 in fp32, NaN where it was not measured.
     """
 
@@ -81,17 +85,17 @@ def settle(
         rounding = 0.0
         if unit := unit_of_rounding(model):
             with rounded_embeddings(model, unit):
-                rounding = _expected_difference(distributions(plain), expected)
+                rounding = _typical_difference(distributions(plain), expected)
         for index, candidate in enumerate(savings):
-            stands, mean = False, float("nan")
+            stands, typical = False, float("nan")
             try:
                 found = distributions(candidate)
-                mean, largest = _expected_difference(found, expected), _largest_difference(found, expected)
+                typical, largest = _typical_difference(found, expected), _largest_difference(found, expected)
                 del found
-                stands = mean <= ROUNDINGS * rounding + PRECISE if unit else largest < PRECISE
+                stands = typical <= ROUNDINGS * rounding + PRECISE if unit else largest < PRECISE
                 if not stands:
                     reason = reason or (
-                        f"log-probs differ by up to {largest:.2g}, {mean:.2g} on average (rounding: {rounding:.2g})"
+                        f"log-probs differ by up to {largest:.2g}, typically {typical:.2g} (rounding: {rounding:.2g})"
                     )
             except torch.OutOfMemoryError:
                 raise
@@ -99,7 +103,7 @@ def settle(
                 Exception
             ) as error:  # whatever a model raises at a mask, a cache or an output that it does not expect
                 reason = reason or f"{type(error).__name__}: {error}"
-            first = mean if index == 0 else first
+            first = typical if index == 0 else first
             if agree(stands):
                 return Settled(candidate, savings[0], _why(reason) if index else "", first, rounding)
         return Settled(plain, candidates[0], _why(reason), first, rounding)
@@ -111,10 +115,16 @@ def _why(reason: str) -> str:
     return reason or "another process found that the model does not stand it"
 
 
-def _expected_difference(found: Tensor, expected: Tensor) -> float:
-    """Mean over distributions of Σ_v p(v) |Δ log p(v)|, in nats: what is hardly ever sampled hardly counts."""
-    weighted = expected.exp() * (found - expected).abs()
-    return float(weighted.masked_fill_(expected.isneginf(), 0.0).sum(-1).mean())
+def _typical_difference(found: Tensor, expected: Tensor) -> float:
+    """Root mean square of Δ log p in nats, less its mean in each distribution, over the tokens that can be sampled.
+
+    Less its mean, since log-probs also share what the normaliser does, which follows the likeliest token alone.
+    """
+    impossible = expected.isneginf()
+    possible = impossible.logical_not().sum(-1, keepdim=True)
+    change = (found - expected).masked_fill_(impossible, 0.0)
+    change = change.sub_(change.sum(-1, keepdim=True) / possible).masked_fill_(impossible, 0.0)
+    return float(torch.linalg.vector_norm(change) / possible.sum().sqrt())
 
 
 def _largest_difference(found: Tensor, expected: Tensor) -> float:
