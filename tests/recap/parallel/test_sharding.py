@@ -27,13 +27,15 @@ from recap.experiment.config import load_config
 from recap.learning.trainer import Trainer
 from recap.model.decoding import decode
 from recap.model.scoring import Scorer, Scoring
-from recap.model.weights import whole_parameters
-from recap.parallel.replica import frozen_copy
+from recap.model.weights import whole, whole_parameters
+from recap.parallel.replica import frozen_copy, refresh
 from recap.parallel.sharding import fsdp_plugin
 from recap.runs.run import Run
 from registry.backends.base import LoadedModel
 from registry.backends.huggingface import HuggingFace
 from registry.example import Example
+from registry.replay.arithmetic import Arithmetic
+from registry.replay.grounding import Grounding
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICKSTART = ROOT / "experiments" / "quickstart.gin"
@@ -135,6 +137,42 @@ def dtypes_under_bf16(bindings: list[str]) -> dict[str, Any]:
         "replica": {p.dtype for p in trainer.loaded.model.parameters()},
         "buffers": {b.dtype for b in trainer.loaded.model.buffers() if b.is_floating_point()},
         "loss": result.metrics["loss"],
+        "off": off_from_fp32(trainer),
+    }
+
+
+def off_from_fp32(trainer: Trainer) -> dict[str, dict[str, float]]:
+    """How far log-probs (nats) and gradient (relative) of one batch are from those of one process in fp32.
+
+    Of the sharded model, and of one process in bf16 autocast. Every process has the whole batch, so that their mean gradient is
+    that of one.
+    """
+    scorer, alone = trainer.models.scorer, trainer.experiment.load_model()
+    refresh(alone.model, scorer)
+    examples = [source.example(position) for source in (Grounding(), Arithmetic()) for position in range(2)]
+    prompts = alone.encode([example.question for example in examples], examples, torch.device("cpu"))
+    uniforms = torch.rand(2 * len(examples), 24, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ids, mask, _ = decode(alone, prompts, 2, 24, 1.5, uniforms)
+
+    def score(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+        module.zero_grad()
+        log_probs = module(prompts, ids, mask).log_probs
+        log_probs.sum().backward()
+        gradients = [whole(p.grad).flatten() for p in module.parameters() if p.grad is not None]
+        return log_probs.detach()[mask.bool()], torch.cat(gradients)
+
+    one = Scorer(alone.model, alone.forbidden_token_ids)
+    found = {"fp32": score(one), "sharded": score(scorer)}
+    with torch.autocast("cpu", torch.bfloat16):
+        found["alone"] = score(one)
+    log_probs, gradient = found.pop("fp32")
+    return {
+        name: {
+            "log_probs": float((own_log_probs - log_probs).square().mean().sqrt()),
+            "gradient": float((own_gradient - gradient).norm() / gradient.norm()),
+        }
+        for name, (own_log_probs, own_gradient) in found.items()
     }
 
 
@@ -220,6 +258,8 @@ def test_under_bf16_gradients_and_log_probs_stay_in_fp32(tmp_path: Path) -> None
         assert rank["replica"] == {torch.bfloat16}
         assert rank["buffers"] == {torch.float32}
         assert rank["settled"] == Scoring(), "rounding to bf16 is no reason to do without packing"
+        for name, off in rank["off"]["sharded"].items():
+            assert 0 < off < 2 * rank["off"]["alone"][name], "as one process in bf16"
 
 
 def test_whole_parameters_of_a_plain_model_are_its_own(random_tiny: LoadedModel) -> None:
