@@ -54,9 +54,18 @@ class Server:
 
 
 @pytest.fixture
-def mlflow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    server = Server(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+def unnamed_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that no environment variable names."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    (tmp_path / "server").mkdir()
+    server = Server(tmp_path / "server")
     yield server
     if server.process.poll() is None:
         server.kill()
+
+
+@pytest.fixture
+def mlflow_server(unnamed_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server of the environment."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", unnamed_server.url)
+    return unnamed_server
