@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class CpuWatch:
     """CPU seconds of a thread within calls that are watched, the outermost alone, by name."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._depth: defaultdict[int, int] = defaultdict(int)
 
     def watch(self, owner: Any, method: str, name: str, training: bool = True) -> None:

@@ -21,6 +21,7 @@ import torch
 from recap.evaluation.drift import Completions, Divergence, DriftMeter, mean_divergence
 from recap.evaluation.drift_prompts import KINDS, DriftPrompt, drift_prompts
 from recap.evaluation.evaluate import evaluation_seed
+from recap.experiment.experiment import loads_base
 from recap.learning.trainer import Trainer
 from recap.parallel.local_work import local_work
 from recap.runs.base_model import NoBase, base_model
@@ -123,8 +124,8 @@ class DriftRecord:
                     shared_prefix=self._shares_prefixes,
                 )
                 by_base = self._kept(meter)
-                # Before the first step the two are the same, and say the same.
-                same = trainer.step_number == 0 and experiment.adapter is None
+                # Before the first step, a model that is its own base loaded once more says what the base says.
+                same = trainer.step_number == 0 and loads_base(experiment)
                 tokens = meter.divergence(by_base if same else meter.sample(meter.model), by_base)
         finally:
             loaded.model.train(was_training)
