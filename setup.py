@@ -70,7 +70,7 @@ setup(
         "jinja2>=3.1",  # the page of `recap report`
         "math-verify>=0.8",
         "matplotlib>=3.8",
-        "mlflow>=3.1",
+        "mlflow>=3.12",  # the first that takes the traces of a group together, and a picture beside them
         "numpy>=1.26",
         "pebble>=5.1",
         "pillow>=10.1",

@@ -16,7 +16,8 @@ from torch import Tensor
 from recap.data.encoding import Room, encode_prompts
 from recap.evaluation.drift_prompts import DriftPrompt
 from recap.evaluation.scores import clustered_standard_error
-from recap.model.forwards import plain_states
+from recap.model.forwards import packed_states, plain_states
+from recap.model.head import head_of
 from recap.model.token_scores import log_probabilities
 from recap.sampling.rollout import roll_out, token_ids
 from registry.backends.base import EncodedPrompts, LoadedModel
@@ -24,8 +25,17 @@ from registry.backends.base import EncodedPrompts, LoadedModel
 AsModel = Callable[[], AbstractContextManager[LoadedModel]]
 """Makes a model ready for a while: the one in training, or its base."""
 
+Completions = Mapping[int, list[int]]
+"""Place of a prompt -> token ids of what was sampled behind it."""
+
 VALUES = 2**25
 """Log-probs of one model that are in memory together, in fp32: 128 MiB."""
+
+SAMPLED_TOGETHER = 64
+"""Prompts, as many as a capability asks together by default."""
+
+SCORED_TOGETHER = 8
+"""Prompts, of about one length, so that little of a batch is padding."""
 
 
 @gin.configurable("drift", module="recap")
@@ -90,6 +100,8 @@ class DriftMeter:
         temperature: of the sampling.
         seed: of the sampling; one prompt gets the same random numbers at every evaluation.
         device: of the models.
+        shared_prefix: whether both completions of a prompt are scored in one row, the prompt computed once, as in the loss; for
+            models that were seen to stand it (`Scorer.settled`).
     """
 
     prompts: Sequence[DriftPrompt]
@@ -99,12 +111,13 @@ class DriftMeter:
     temperature: float
     seed: int
     device: torch.device
+    shared_prefix: bool = False
 
     def sample(self, by: AsModel) -> dict[int, list[int]]:
         """A completion of each prompt that the model can read: its place among the prompts -> token ids."""
         found: dict[int, list[int]] = {}
         with by() as loaded:
-            for places, encoded in self._batches(loaded, range(len(self.prompts)), self.settings.prompts):
+            for places, encoded in self._batches(loaded, _parts(range(len(self.prompts)), SAMPLED_TOGETHER)):
                 rollout = roll_out(
                     loaded,
                     [self.prompts[place].prompt for place in places],
@@ -118,37 +131,65 @@ class DriftMeter:
                 found |= {place: list(token_ids(rollout, row)) for row, place in enumerate(places)}
         return found
 
-    def divergence(self, p: AsModel, q: AsModel, completions: Mapping[int, list[int]]) -> dict[int, list[float]]:
-        """KL(p‖q) of each token of the completions, in nats, by the place of their prompt."""
-        found: dict[int, list[float]] = {}
-        with p() as loaded:
+    def divergence(self, ours: Completions, theirs: Completions) -> dict[str, dict[int, list[float]]]:
+        """KL of each token of the completions, in nats: direction -> place of the prompt -> tokens.
+
+        Args:
+            ours, theirs: what the model and what the base have sampled; of prompts that both have answered.
+        """
+        found: dict[str, dict[int, list[float]]] = {"kl_model_base": {}, "kl_base_model": {}}
+        sets = [ours] if ours == theirs else [ours, theirs]
+        with self.model() as loaded:
             vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
-        together = max(1, VALUES // (vocabulary * self.settings.max_new_tokens))
-        for places, encoded in self._batches(loaded, completions, together):
-            ids, mask = padded([completions[place] for place in places], self.device)
-            kl = kl_per_token(*(self._log_probs(by, encoded, ids, mask) for by in (p, q)))
-            parts = torch.split(kl.cpu(), mask.sum(1).tolist())
-            found |= {place: part.tolist() for place, part in zip(places, parts, strict=True)}
+        rows = VALUES // (vocabulary * self.settings.max_new_tokens)
+        for places, encoded in self._batches(loaded, self._alike(ours, theirs, max(1, rows // len(sets)))):
+            ids, mask = padded([completions[place] for place in places for completions in sets], self.device)
+            lengths, last = mask.sum(1).tolist(), len(sets) - 1
+            model, base = (
+                torch.split(self._log_probs(by, encoded, ids, mask), lengths) for by in (self.model, self.base)
+            )
+            for place, own, other in zip(
+                places, range(0, len(ids), len(sets)), range(last, len(ids), len(sets)), strict=True
+            ):
+                found["kl_model_base"][place] = kl_per_token(model[own], base[own]).tolist()
+                found["kl_base_model"][place] = kl_per_token(base[other], model[other]).tolist()
         return found
 
     @torch.no_grad()
     def _log_probs(self, by: AsModel, encoded: EncodedPrompts, ids: Tensor, mask: Tensor) -> Tensor:
         with by() as loaded:
-            logits = plain_states(loaded.model, encoded, ids, mask, logits=True)
+            if self.shared_prefix:
+                states = packed_states(loaded.model, encoded, ids, mask, logits=False)
+                logits = head_of(loaded.model)(states)
+            else:
+                logits = plain_states(loaded.model, encoded, ids, mask, logits=True)
             return log_probabilities(logits, loaded.forbidden_token_ids, self.temperature)
 
+    def _alike(self, ours: Completions, theirs: Completions, most: int) -> Iterator[Sequence[int]]:
+        """Places that both have, so many at a time, of prompts of about one length."""
+
+        def length(place: int) -> tuple[int, int]:
+            prompt = self.prompts[place].prompt
+            return sum(image.width * image.height for image in prompt.example.images), len(prompt.text)
+
+        both = sorted((place for place in ours if place in theirs), key=length)
+        return _parts(both, min(most, SCORED_TOGETHER))
+
     def _batches(
-        self, loaded: LoadedModel, places: Iterable[int], together: int
+        self, loaded: LoadedModel, parts: Iterable[Sequence[int]]
     ) -> Iterator[tuple[list[int], EncodedPrompts]]:
-        """The prompts at some places as tensors, so many at a time, without those that the model cannot read."""
+        """The prompts at some places as tensors, part by part, without those that the model cannot read."""
         room = Room(loaded.context_length, self.settings.max_new_tokens)
-        todo = list(places)
-        for start in range(0, len(todo), together):
-            part = [self.prompts[place] for place in todo[start : start + together]]
+        for places in parts:
+            part = [self.prompts[place] for place in places]
             asking, prompts = [item.asking for item in part], [item.prompt for item in part]
             encoded = encode_prompts(loaded, asking, prompts, [room] * len(part))
             if encoded.tensors is not None:
-                yield [todo[start + place] for place in encoded.places], encoded.tensors.to(self.device)
+                yield [places[place] for place in encoded.places], encoded.tensors.to(self.device)
+
+
+def _parts(places: Sequence[int], most: int) -> Iterator[Sequence[int]]:
+    return (places[start : start + most] for start in range(0, len(places), most))
 
 
 def kl_per_token(log_p: Tensor, log_q: Tensor) -> Tensor:

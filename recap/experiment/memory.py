@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from recap.evaluation.drift import VALUES
+from recap.evaluation.drift import SCORED_TOGETHER, VALUES
 from recap.experiment.experiment import Experiment, loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import Load, expected_load
@@ -180,7 +180,7 @@ def drift(
     half = layout.sharded and experiment.mixed_precision == "bf16"
     base = sum(tensor.numel() * (2 if half else tensor.element_size()) for tensor in tensors)
     vocabulary = config.get_text_config().vocab_size
-    rows = max(1, min(VALUES // (vocabulary * settings.max_new_tokens), 3 * settings.prompts))
+    rows = max(2, min(VALUES // (vocabulary * settings.max_new_tokens), 2 * min(SCORED_TOGETHER, 3 * settings.prompts)))
     found = Counter({"logits": 8 * 4 * rows * settings.max_new_tokens * vocabulary, "casts": casts})
     found["base model"] = base if loads_base(experiment) else 0
     if in_buckets(layout):

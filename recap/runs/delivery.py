@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
-from recap.runs.mlflow_run import MLflowRun, Refused
+from recap.runs.mlflow_run import MLflowRun, is_final, together
 from recap.runs.mlflow_store import first_line
-from recap.runs.spill import Entry, Spill
+from recap.runs.spill import Entry, Spill, name_of, was_refused
 
 EVERY_S = 5.0  # a batch of metrics takes a database about as long as a single one
 ENTRIES_PER_CALL = 200
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0  # doubled in between
+REFUSALS = 3  # of one entry, each while MLflow takes others, until it is put aside
 CLOSE_WAIT_S, STUCK_AFTER_S = 60.0, 15.0  # a run that ends waits while entries arrive, and not long while none does
 
 
@@ -20,15 +22,21 @@ class Delivery:
 
     What was sent and not confirmed may have arrived: before it is sent again, the thread looks. Nothing is raised.
 
+    An entry that fails while MLflow takes others is put aside, so that it holds up nothing: at once where MLflow calls it
+    invalid, else when it has failed `REFUSALS` times. While MLflow takes nothing, nothing is put aside.
+
     Attributes:
         error: why the newest attempt failed; empty where it did not.
-        refused: entries, or single metrics, that MLflow will never take.
+        refused: entries, or single metrics, that were put aside.
+        refusal: why the last of them was.
     """
 
     def __init__(self, spill: Spill, run: MLflowRun) -> None:
         self.spill, self.run = spill, run
         self.error = ""
-        self.refused = 0
+        self.refused, self.refusal = 0, ""
+        self._refusals = 0  # of the oldest entry
+        self._alone = 0  # oldest entries that are sent one by one: one of them fails
         self._uncertain = spill.recovered  # oldest entries that may have arrived already
         self._wake = threading.Condition()
         self._closing = self._given_up = False
@@ -37,14 +45,19 @@ class Delivery:
         self._thread = threading.Thread(target=self._work, daemon=True, name="recap-mlflow")
         self._thread.start()
 
-    def close(self, wait_s: float = CLOSE_WAIT_S) -> int:
-        """Ends the thread once all is delivered, or nothing more can be; returns how many entries are left."""
+    def close(self, wait_s: float = CLOSE_WAIT_S, stuck_s: float | None = None) -> int:
+        """Ends the thread once all is delivered, or nothing more can be; returns how many entries are left.
+
+        Args:
+            wait_s: at most.
+            stuck_s: for so long while MLflow takes nothing; None: `STUCK_AFTER_S`.
+        """
         with self._wake:
             self._closing, self._retry_s = True, FIRST_RETRY_S
             self._progress_at = time.monotonic()
             self._wake.notify_all()
-        until = time.monotonic() + wait_s
-        while self._thread.is_alive() and time.monotonic() < min(until, self._progress_at + STUCK_AFTER_S):
+        until, stuck_s = time.monotonic() + wait_s, STUCK_AFTER_S if stuck_s is None else stuck_s
+        while self._thread.is_alive() and time.monotonic() < min(until, self._progress_at + stuck_s):
             self._thread.join(0.1)
         with self._wake:
             self._given_up = True
@@ -67,29 +80,54 @@ class Delivery:
                     self._wake.wait_for(lambda: self._given_up or self._closing != closing, pause)  # noqa: B023
 
     def _send_some(self) -> None:
-        entries = self.spill.head(ENTRIES_PER_CALL)
+        entries = self.spill.head(1 if self._alone else ENTRIES_PER_CALL)
         before, self._uncertain = self._uncertain, max(self._uncertain, len(entries))
         try:
             count = self.run.send(entries, look=before > 0)
-        except Refused:
-            self._send_what_can_be(entries[0])
-            count, before = 1, max(before, len(entries))
+        except Exception as error:
+            if not self.run.takes_others():
+                raise
+            count, before = self._refused(entries, error), self._uncertain
         with self._wake:
             if self._given_up:  # who closed has counted, and another process may deliver now
                 return
             self.spill.done(count)
             self._uncertain = max(0, before - count)
+            self._alone = max(0, self._alone - count)
+            self._refusals = 0 if count else self._refusals
+
+    def _refused(self, entries: Sequence[Entry], error: Exception) -> int:
+        """Of entries that fail together: which does is found out, and it is put aside once it has failed often enough.
+
+        Returns: how many are done.
+        """
+        self._progress_at = time.monotonic()
+        count = together(entries)
+        if count > 1:
+            self._alone = count
+            return 0
+        self._refusals += 1
+        if self._refusals < REFUSALS and not is_final(error) and not was_refused(entries[0]):
+            raise error
+        self._send_what_can_be(entries[0])
+        return 1
 
     def _send_what_can_be(self, entry: Entry) -> None:
         """Sends an entry of which something is refused, a metric at a time."""
         values = entry.get("values")
         parts = [{**entry, "values": {name: value}} for name, value in values.items()] if values else [entry]
+        aside: list[Entry] = []
         for part in parts:
             try:
                 self.run.send([part], look=True)
-            except Refused as error:
-                self.spill.refuse([part], str(error))
-                self.refused += 1
+            except Exception as error:
+                if not self.run.takes_others():
+                    raise
+                aside.append({**part, "reason": str(error)})
+                why = f"{name_of(part)}: {first_line(error)}"
+        if aside:
+            self.spill.refuse(aside)
+            self.refused, self.refusal = self.refused + len(aside), why
 
     def _failed(self, error: Exception) -> None:
         self.error = first_line(error)

@@ -18,15 +18,15 @@ from typing import Any
 
 import torch
 
-from recap.evaluation.drift import Divergence, DriftMeter, mean_divergence
+from recap.evaluation.drift import Completions, Divergence, DriftMeter, mean_divergence
 from recap.evaluation.drift_prompts import KINDS, DriftPrompt, drift_prompts
 from recap.evaluation.evaluate import evaluation_seed
+from recap.experiment.experiment import loads_base
 from recap.learning.trainer import Trainer
 from recap.parallel.local_work import local_work
 from recap.runs.base_model import NoBase, base_model
 
 FOLDER, FILE = "drift", "base_completions.json"
-Completions = dict[int, list[int]]
 
 
 @dataclass(frozen=True)
@@ -121,15 +121,21 @@ class DriftRecord:
                     temperature=experiment.rollout.temperature,
                     seed=evaluation_seed(experiment.seed, "drift"),
                     device=trainer.accelerator.device,
+                    shared_prefix=self._shares_prefixes,
                 )
                 by_base = self._kept(meter)
-                tokens = {
-                    "kl_model_base": meter.divergence(meter.model, meter.base, meter.sample(meter.model)),
-                    "kl_base_model": meter.divergence(meter.base, meter.model, by_base),
-                }
+                # Before the first step, a model that is its own base loaded once more says what the base says.
+                same = trainer.step_number == 0 and loads_base(experiment)
+                tokens = meter.divergence(by_base if same else meter.sample(meter.model), by_base)
         finally:
             loaded.model.train(was_training)
         return DriftResult(summary(self._prompts, tokens))
+
+    @property
+    def _shares_prefixes(self) -> bool:
+        """Whether the loss has been seen to; not before its first use."""
+        settled = self.trainer.accelerator.unwrap_model(self.trainer.models.scorer).settled
+        return settled is not None and settled.way.shared_prefix and settled.way.chunk is not None
 
     def _kept(self, meter: DriftMeter) -> Completions:
         """The base's completions: those of the first evaluation, unless other ones are asked for by now."""

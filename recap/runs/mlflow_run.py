@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +16,7 @@ from recap.runs.spill import Entry
 MAX_METRICS_PER_CALL = 1000  # MLflow's own limits
 MAX_PARAMS_PER_CALL = 100
 TABLES = "rollouts"  # the folder of the tables, one file per step
-
-
-class Refused(Exception):
-    """MLflow is there and will never take this."""
+PROBE = "recap.probe"  # a tag that is there for a moment
 
 
 class MLflowRun:
@@ -44,26 +42,26 @@ class MLflowRun:
         Returns: how many.
 
         Raises:
-            Refused: MLflow will never take the first of them.
             Exception: whatever MLflow, a database or a network has to say.
         """
-        first = entries[0]
-        try:
-            if "values" not in first:
-                self._send_other(first)
-                return 1
-            count, points = 0, 0
-            for entry in entries:
-                points += len(entry.get("values", ()))
-                if "values" not in entry or points > MAX_METRICS_PER_CALL:
-                    break
-                count += 1
+        count = together(entries)
+        if "values" in entries[0]:
             self._send_metrics(entries[:count], look)
-            return count
-        except Exception as error:
-            if getattr(error, "error_code", "") in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST") and self._is_active():
-                raise Refused(str(error)) from error
-            raise
+        else:
+            self._send_other(entries[0])
+        return count
+
+    def takes_others(self) -> bool:
+        """Whether the run can be written now, twice in a row: then what failed just before failed by itself.
+
+        Reading would not tell: of a deleted run, a locked database and a full disk all can be read.
+        """
+        try:
+            self.client.set_tag(self.run_id, PROBE, str(time.time_ns()))
+            self.client.delete_tag(self.run_id, PROBE)
+        except Exception:
+            return False
+        return True
 
     def _send_metrics(self, entries: Sequence[Entry], look: bool) -> None:
         from mlflow.entities import Metric
@@ -110,6 +108,20 @@ class MLflowRun:
         else:
             client.set_terminated(run_id, status=entry["status"], end_time=entry["at"])
 
-    def _is_active(self) -> bool:
-        """Not deleted: of a deleted run MLflow says the same as of a value that it will never take."""
-        return str(self.client.get_run(self.run_id).info.lifecycle_stage) == "active"
+
+def together(entries: Sequence[Entry]) -> int:
+    """How many of the first entries are sent in one request: metrics, as many as it may hold, or a single other one."""
+    if "values" not in entries[0]:
+        return 1
+    count, points = 0, 0
+    for entry in entries:
+        points += len(entry.get("values", ()))
+        if "values" not in entry or points > MAX_METRICS_PER_CALL:
+            break
+        count += 1
+    return count
+
+
+def is_final(error: Exception) -> bool:
+    """Whether MLflow says of a value that it will never take it. Of a deleted run it says the same."""
+    return getattr(error, "error_code", "") in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")

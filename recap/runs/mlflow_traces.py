@@ -29,13 +29,11 @@ def send_group(client: Any, run_id: str, group: Group) -> None:
         client: of MLflow.
         run_id: of an existing run.
     """
-    from mlflow.entities import TraceData
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.tracing.client import TracingClient
     from mlflow.tracing.utils.artifact_utils import get_artifact_uri_for_trace
 
-    # A lone surrogate, which no store takes, would hold up all that is logged after it.
-    group = json.loads(json.dumps(group, ensure_ascii=False).encode("utf-8", "replace").decode())
+    group = _storable(group)
     traces = TracingClient(client.tracking_uri)
     experiment_id = str(client.get_run(run_id).info.experiment_id)
     ids = [_digest(run_id, group, str(g)) for g in range(len(group["completions"]))]
@@ -43,16 +41,33 @@ def send_group(client: Any, run_id: str, group: Group) -> None:
     messages = _messages(group, f"tr-{ids[0]}", pictures)
     spans = [_span(group, g, id, messages) for g, id in enumerate(ids)]
     infos = [traces.start_trace(_info(group, g, id, run_id, experiment_id)) for g, id in enumerate(ids)]
-    if pictures:  # once a group: the prompts of all its completions point to it
-        place = get_artifact_uri_for_trace(infos[0])
-        repository = get_artifact_repository(place, tracking_uri=client.tracking_uri)
-        for picture in pictures:
-            repository.upload_attachment(picture.name, picture.png)
+
+    def files(info: Any) -> Any:
+        # MLflow's own look-up asks the environment for the server, and the run may name another.
+        return get_artifact_repository(get_artifact_uri_for_trace(info), tracking_uri=client.tracking_uri)
+
+    for picture in pictures:  # once a group: the prompts of all its completions point to it
+        files(infos[0]).upload_attachment(picture.name, picture.png)
     try:
         traces.log_spans(experiment_id, spans)
     except NotImplementedError:  # a store that keeps them as files
         for info, span in zip(infos, spans, strict=True):
-            traces._upload_trace_data(info, TraceData([span]))
+            files(info).upload_trace_data(json.dumps({"spans": [span.to_dict()]}))
+
+
+def _storable(group: Group) -> Group:
+    """Without what no store takes, and what would hold up all that is logged after it: half a character becomes '?', a number
+    that is not finite its name."""
+    whole = json.dumps(group, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return dict(json.loads(whole, parse_constant=str))
+
+
+def _faults(completion: Mapping[str, Any]) -> dict[str, str]:
+    """Why a verifier gave no reward, or none that counts, by objective."""
+    named = {
+        name: f"its reward is {reward}" for name, reward in completion["rewards"].items() if isinstance(reward, str)
+    }
+    return {**named, **completion["faults"]}
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,7 @@ def _info(group: Group, g: int, id: str, run_id: str, experiment_id: str) -> Any
         trace_location=TraceLocation.from_experiment_id(experiment_id),
         request_time=group["at"],
         execution_duration=0,
-        state=TraceState.ERROR if completion["faults"] else TraceState.OK,
+        state=TraceState.ERROR if _faults(completion) else TraceState.OK,
         request_preview=group["question"][:PREVIEW],
         response_preview=completion["text"][:PREVIEW],
         trace_metadata={
@@ -123,10 +138,11 @@ def _assessments(group: Group, completion: Mapping[str, Any], id: str) -> list[A
         "last_update_time_ms": group["at"],
     }
     found: list[Any] = [Expectation(name="reference", value=group["reference"], **common)]
-    for name in {**completion["rewards"], **completion["faults"]}:
-        error = completion["faults"].get(name)
+    faults = _faults(completion)
+    for name in {**completion["rewards"], **faults}:
+        error = faults.get(name)
         wrong = None if error is None else AssessmentError(error_code="VERIFIER_FAILED", error_message=error)
-        reward = completion["rewards"].get(name)
+        reward = completion["rewards"].get(name) if wrong is None else None
         found.append(Feedback(name=name, value=reward, error=wrong, **common))
     for one in found:
         one.assessment_id = f"a-{hashlib.sha256(f'{id} {one.name}'.encode()).hexdigest()[:32]}"
@@ -157,7 +173,7 @@ def _span(group: Group, g: int, id: str, messages: Sequence[Mapping[str, Any]]) 
         **({} if completion["advantage"] is None else {"advantage": completion["advantage"]}),
         **{f"weight/{name}": value for name, value in group["weights"].items()},
     }
-    failed = "; ".join(f"{name}: {error}" for name, error in completion["faults"].items())
+    failed = "; ".join(f"{name}: {error}" for name, error in _faults(completion).items())
     return Span.from_dict(
         {
             "trace_id": _base64(id),

@@ -3,7 +3,7 @@
 ```
 RUN/tracking/where.json     the MLflow run, and where it is
 RUN/tracking/queue.jsonl    what is not delivered: one entry a line, oldest first
-RUN/tracking/refused.jsonl  what MLflow will never take
+RUN/tracking/refused.jsonl  what MLflow does not take though it takes all else, with the reason
 RUN/tracking/lock           held while a process delivers
 ```
 """
@@ -113,14 +113,29 @@ class Spill:
             for _ in range(count - old):
                 self._young.popleft()
 
-    def refuse(self, entries: Sequence[Entry], reason: str) -> None:
-        """Puts aside what MLflow will never take.
+    def refuse(self, entries: Sequence[Entry]) -> None:
+        """Puts aside what MLflow does not take, while it takes others; each with its ``reason``.
 
         Raises:
             OSError: it cannot be written.
         """
         with (self.folder / REFUSED).open("a") as file:
-            file.writelines(json.dumps({"reason": reason, **entry}) + "\n" for entry in entries)
+            file.writelines(json.dumps(entry) + "\n" for entry in entries)
+
+    def take_back(self) -> None:
+        """Puts what was put aside at the end of the queue, to be tried again.
+
+        Raises:
+            OSError: it cannot be written; all is still there.
+        """
+        aside = self.folder / REFUSED
+        if not aside.is_file():
+            return
+        for line in aside.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):  # else it was torn by a kill, and is still in the queue
+                self.put(json.loads(line))
+        self.save()
+        aside.unlink()
 
     def left(self) -> list[Entry]:
         """Everything, for who has to know what a former process left."""
@@ -164,3 +179,19 @@ def _lock(path: Path) -> tuple[IO[str], bool]:
             time.sleep(0.1)
         except OSError:  # a file system without locks
             return file, False
+
+
+def was_refused(entry: Entry) -> bool:
+    """Whether it was put aside before."""
+    return "reason" in entry
+
+
+def name_of(entry: Entry) -> str:
+    """What an entry is, for a person."""
+    if "values" in entry:
+        return f"{', '.join(entry['values'])} of step {entry['step']}"
+    if "group" in entry:
+        return f"completions of {entry['group']['example']} at step {entry['group']['step']}"
+    if "model" in entry:
+        return f"model of step {entry['model']['step']}"
+    return str(entry.get("file") or entry.get("local") or next(iter(entry)))  # e.g. tags

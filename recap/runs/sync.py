@@ -15,9 +15,12 @@ from recap.runs.mlflow_store import find_run
 from recap.runs.run_directory import run_directory
 from recap.runs.spill import FOLDER, REFUSED, WHERE, Entry, Spill
 
+STUCK_AFTER_S = 90.0  # longer than two attempts at one request, which MLflow makes
+
 
 def sync_run(run: Path) -> str:
-    """Delivers what a run's directory keeps, and closes the run as KILLED where its process died without a word.
+    """Delivers what a run's directory keeps, also what MLflow has refused so far; closes the run as KILLED where its process
+    died without a word.
 
     Args:
         run: run directory, or one of its checkpoints.
@@ -39,18 +42,23 @@ def sync_run(run: Path) -> str:
         if found.status == "RUNNING" and spill.exclusive and not any("status" in entry for entry in spill.left()):
             last = max((entry["at"] for entry in spill.left() if "at" in entry), default=found.last_metric_at)
             spill.put({"status": "KILLED", "at": last or time.time_ns() // 1_000_000})
+        spill.take_back()
         count = len(spill)
         delivery = Delivery(spill, MLflowRun(settings.resolved_uri, place["run_id"], directory))
-        left = delivery.close(wait_s=math.inf)
+        left = delivery.close(wait_s=math.inf, stuck_s=STUCK_AFTER_S)
     finally:
         spill.close()
     if left:
         raise ValueError(
-            f"MLflow at {settings.resolved_uri} has taken {count - left} of {count} entries ({delivery.error}); the others"
-            f" are still in {spill.folder}"
+            f"MLflow at {settings.resolved_uri} has taken {count - left} of {count} entries"
+            f" ({delivery.error or 'it is slow'}); the others are still in {spill.folder}"
         )
-    refused = f"; it refused {delivery.refused}: see {spill.folder / REFUSED}" if delivery.refused else ""
-    return f"MLflow at {settings.resolved_uri} has all of run {place['run_id']}: {count} entries delivered{refused}"
+    if delivery.refused:
+        return (
+            f"MLflow at {settings.resolved_uri} has run {place['run_id']} but for {delivery.refused} entries that it refuses"
+            f" ({delivery.refusal}): see {spill.folder / REFUSED}"
+        )
+    return f"MLflow at {settings.resolved_uri} has all of run {place['run_id']}: {count} entries delivered"
 
 
 def log_afterwards(directory: Path, entries: Iterable[Entry]) -> str:

@@ -64,7 +64,7 @@ class Tracker:
         self.enabled = enabled
         self.run_id = run_id
         self._held: set[tuple[str, int]] = set()  # metrics and steps from `step` on that a resumed run has already
-        self._said = ""
+        self._said, self._said_refused = "", 0
         self.since = time.time()
         if not enabled:
             return
@@ -181,13 +181,18 @@ class Tracker:
 
     def news(self) -> list[str]:
         """What a person should know of the delivery and was not told yet."""
-        error = self._delivery.error if self.enabled else ""
-        if bool(error) == bool(self._said):
+        if not self.enabled:
             return []
-        self._said = error
-        if not error:
-            return ["MLflow takes what is logged again"]
-        return [f"MLflow does not take what is logged ({error}); the run goes on, and {self._spill.folder} keeps it"]
+        error, refused, lines = self._delivery.error, self._delivery.refused, []
+        if refused > self._said_refused:
+            lines.append(
+                f"MLflow refuses {self._delivery.refusal}; the run goes on without, and {self._spill.folder / REFUSED} keeps it"
+            )
+        if bool(error) != bool(self._said):
+            away = f"MLflow does not take what is logged ({error}); the run goes on, and {self._spill.folder} keeps it"
+            lines.append(away if error else "MLflow takes what is logged again")
+        self._said, self._said_refused = error, refused
+        return lines
 
     def finish(self, status: str) -> list[str]:
         """Closes the run as FINISHED, FAILED or KILLED; waits a minute at most, for MLflow to take what is left.
@@ -209,7 +214,10 @@ class Tracker:
                 f" in {folder}. When it is back: recap sync {self.directory}"
             )
         if self._delivery.refused:
-            notes.append(f"MLflow refused {self._delivery.refused} entries of this run: see {folder / REFUSED}")
+            notes.append(
+                f"MLflow refused {self._delivery.refused} entries of this run: see {folder / REFUSED}; recap sync"
+                f" {self.directory} tries them again"
+            )
         return notes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,28 +86,33 @@ def by_hand(
     return found
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_kl_is_that_of_explicit_softmax(random_tiny: LoadedModel, other_tiny: LoadedModel, temperature: float) -> None:
+@pytest.mark.parametrize(("temperature", "shared_prefix"), [(1.0, False), (0.7, True)])
+def test_kl_is_that_of_explicit_softmax(
+    random_tiny: LoadedModel, other_tiny: LoadedModel, temperature: float, shared_prefix: bool
+) -> None:
     random_tiny.model.eval()
-    measuring = meter(random_tiny, other_tiny, temperature)
-    for p, q, of in ((measuring.model, measuring.base, 0), (measuring.base, measuring.model, 1)):
-        completions = measuring.sample(p)
-        found = measuring.divergence(p, q, completions)
-        assert list(found) == [0, 1, 2, 3]
-        pair = (random_tiny, other_tiny) if of == 0 else (other_tiny, random_tiny)
-        for place, values in found.items():
+    measuring = replace(meter(random_tiny, other_tiny, temperature), shared_prefix=shared_prefix)
+    ours, theirs = measuring.sample(measuring.model), measuring.sample(measuring.base)
+    assert ours != theirs
+    found = measuring.divergence(ours, theirs)
+    for direction, pair, completions in (
+        ("kl_model_base", (random_tiny, other_tiny), ours),
+        ("kl_base_model", (other_tiny, random_tiny), theirs),
+    ):
+        assert sorted(found[direction]) == [0, 1, 2, 3]
+        for place, values in found[direction].items():
             expected = by_hand(*pair, measuring.prompts[place].prompt, completions[place], temperature)
             assert values == pytest.approx(expected, rel=1e-3, abs=1e-6)
             assert min(values) > 1e-4
 
 
-def test_a_model_has_no_drift_from_itself(random_tiny: LoadedModel, other_tiny: LoadedModel) -> None:
+def test_a_model_has_no_drift_from_itself(random_tiny: LoadedModel) -> None:
     random_tiny.model.eval()
     measuring = meter(random_tiny, random_tiny)
     completions = measuring.sample(measuring.model)
     assert completions == measuring.sample(measuring.base)
-    values = measuring.divergence(measuring.model, measuring.base, completions)
-    assert {value for tokens in values.values() for value in tokens} == {0.0}
+    found = measuring.divergence(completions, completions)
+    assert {value for prompts in found.values() for tokens in prompts.values() for value in tokens} == {0.0}
 
 
 def test_kl_of_known_distributions() -> None:

@@ -88,12 +88,12 @@ def test_an_evaluation_holds_a_second_model_where_the_base_is_loaded_again(
     parts = drift(experiment, layout, [torch.empty(50, 20, device="meta", requires_grad=True)], config, casts=7)
     assert parts["base model"] == bytes_each * 1000
     assert parts["gradients"] == (4000 if layout is DDP else 0)
-    assert parts["logits"] == 8 * 4 * (3 * 2) * 4 * 100  # all prompts of three kinds at once
+    assert parts["logits"] == 8 * 4 * (2 * 3 * 2) * 4 * 100  # both completions of all prompts of three kinds at once
     assert parts["casts"] == 7
 
 
 def test_the_evaluation_is_a_phase(small: Small) -> None:
-    """With hardly a prompt to train on, eight copies of a thousand prompts' distributions are the most."""
+    """With hardly a prompt to train on, and a second model, it is the most."""
     prompts = ["drift.prompts = 1000", "train.capabilities = [@naming/Capability()]"]
     experiment = small(*prompts).experiment
     load = Load(prompts=1, decoded=1, group_size=2, prompt_length=8, completion_length=4)

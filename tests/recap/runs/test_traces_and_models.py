@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Trace
+from mlflow.tracing.client import TracingClient
+from PIL import Image
 
 from recap.experiment.config import LoadedConfig
 from recap.runs.mlflow_run import MLflowRun
 from recap.runs.mlflow_traces import send_group
 from recap.runs.run import Run
+from tests.recap.runs.conftest import Server
+
+GROUP: dict[str, Any] = {
+    "step": 9, "domain": "maths", "example": "maths/1", "occurrence": 0, "at": 1_700_000_000_000, "pictures": [],
+    "question": "1+1? \ud800", "system": None, "shots": [], "reference": "2", "prompt_tokens": 4,
+    "weights": {"accuracy": 1.0},
+    "completions": [
+        {
+            "text": "3", "tokens": 1, "truncated": False, "rewards": {"brevity": math.nan, "ease": 0.5},
+            "faults": {"accuracy": "it broke"}, "advantages": {"brevity": math.inf, "ease": 0.0}, "advantage": math.nan,
+        }
+    ],
+}  # fmt: skip
 
 
 def client() -> MlflowClient:
@@ -53,24 +75,24 @@ def test_completions_are_traces_with_their_pictures_and_rewards(
 def test_a_group_that_is_sent_again_is_there_once(small: Callable[..., LoadedConfig], tmp_path: Path) -> None:
     run, experiment_id = executed(small, tmp_path, "train.steps = 1")
     before = len(client().search_traces(locations=[experiment_id], max_results=100))
-    group = {
-        "step": 9, "domain": "maths", "example": "maths/1", "occurrence": 0, "at": 1_700_000_000_000, "pictures": [],
-        "question": "1+1? \ud800", "system": None, "shots": [], "reference": "2", "prompt_tokens": 4,
-        "weights": {"accuracy": 1.0},
-        "completions": [
-            {
-                "text": "3", "tokens": 1, "truncated": False, "rewards": {}, "faults": {"accuracy": "it broke"},
-                "advantages": {}, "advantage": None,
-            }
-        ],
-    }  # fmt: skip
     for _ in range(2):
-        send_group(client(), str(run.tracker.run_id), json.loads(json.dumps(group)))
+        send_group(client(), str(run.tracker.run_id), GROUP)
     traces = client().search_traces(locations=[experiment_id], max_results=100)
     assert len(traces) == before + 1
+    check_failed(traces)
+
+
+def check_failed(traces: list[Trace]) -> None:
+    """That of `GROUP`: a verifier that broke, and a reward that is no number, are errors."""
     (failed,) = [trace for trace in traces if trace.info.tags["step"] == "9"]
     assert failed.info.state == "ERROR"
-    assert [one.error.error_message for one in failed.info.assessments if one.name == "accuracy"] == ["it broke"]
+    found = {one.name: one for one in failed.info.assessments}
+    assert found["accuracy"].error.error_message == "it broke"
+    assert found["brevity"].error.error_message == "its reward is NaN"
+    assert (found["ease"].value, found["ease"].error) == (0.5, None)
+    (span,) = failed.data.spans
+    attributes = [span.attributes[name] for name in ("advantage/brevity", "advantage/ease", "advantage")]
+    assert attributes == ["Infinity", 0.0, "NaN"]
 
 
 def test_base_and_checkpoints_are_models_with_their_scores(small: Callable[..., LoadedConfig], tmp_path: Path) -> None:
@@ -91,3 +113,45 @@ def test_base_and_checkpoints_are_models_with_their_scores(small: Callable[..., 
     sender = MLflowRun(os.environ["MLFLOW_TRACKING_URI"], str(run.tracker.run_id), tmp_path / "run")
     sender.send([{"model": {"step": 3, "params": {}, "kept": []}}], look=True)  # again: nothing new
     assert len(client().search_logged_models([experiment_id])) == 4
+
+
+@pytest.mark.slow
+def test_a_server_that_only_the_run_names_gets_the_same(
+    small: Callable[..., LoadedConfig], tmp_path: Path, unnamed_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(
+        f"tracking.uri = '{unnamed_server.url}'", "tracking.rollouts_every = 1", "train.steps = 1",
+        "train.capabilities = [@arithmetic/Capability()]", "Capability.examples = 4", "train.evaluate_every = 1",
+    )  # fmt: skip
+    run = Run(config.experiment, tmp_path / "run", name="mine", operative_config=config.operative)
+    run.tracker._spill.put({"group": GROUP})
+    run.execute()
+    assert not (tmp_path / "run" / "tracking" / "refused.jsonl").exists()
+    assert not list(tmp_path.rglob("mlruns"))
+    server, run_id = MlflowClient(tracking_uri=unnamed_server.url), str(run.tracker.run_id)
+    found = server.get_run(run_id)
+    traces = server.search_traces(locations=[found.info.experiment_id], max_results=100)
+    assert {trace.info.tags["domain"] for trace in traces} == {"counting", "arithmetic", "grounding", "maths"}
+    check_failed(traces)
+    (grounding, *_) = [trace for trace in traces if trace.info.tags["domain"] == "grounding"]
+    (picture, _) = grounding.data.spans[0].inputs["messages"][0]["content"]
+    address = urlsplit(picture["image_url"]["url"])
+    page = f"get-trace-artifact?request_id={parse_qs(address.query)['trace_id'][0]}&path={address.netloc}"
+    with urllib.request.urlopen(f"{unnamed_server.url}/ajax-api/3.0/mlflow/{page}", timeout=30) as shown:
+        assert Image.open(BytesIO(shown.read())).format == "PNG"
+    models = {model.tags["recap.step"]: model for model in server.search_logged_models([found.info.experiment_id])}
+    assert set(models) == {"0", "1"}
+    for step, model in models.items():
+        (score,) = [metric for metric in model.metrics if metric.key == "capability/arithmetic"]
+        (logged,) = [one for one in server.get_metric_history(run_id, score.key) if one.step == int(step)]
+        assert (score.value, score.dataset_name) == (logged.value, "arithmetic")
+
+    def missing(*_: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(TracingClient, "log_spans", missing)  # as for servers before 3.4
+    send_group(server, run_id, {**GROUP, "step": 10})
+    infos = [one.info for one in server.search_traces([found.info.experiment_id], include_spans=False)]
+    (info,) = [info for info in infos if info.tags["step"] == "10"]
+    (file,) = (unnamed_server.folder / "artifacts").rglob(f"{info.trace_id}/artifacts/traces.json")
+    assert json.loads(file.read_text())["spans"][0]["name"] == "maths"

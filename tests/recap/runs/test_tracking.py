@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from recap.learning.trainer import Trainer
 from recap.runs.checkpoint import list_checkpoints
 from recap.runs.run import Run
 from recap.runs.tracking import Tracker
+from tests.recap.runs.conftest import Server, free_port
 
 Small = Callable[..., LoadedConfig]
 LOCKS = """
@@ -41,6 +39,7 @@ import os, signal, sqlite3, sys
 from pathlib import Path
 from recap.experiment.run_settings import Tracking
 from recap.runs.tracking import Tracker
+from tests.recap.runs.conftest import Server, free_port
 
 tracker = Tracker(Tracking(), "dies", Path(sys.argv[1]))
 tracker.log(1, {"loss": 1.0})
@@ -422,53 +421,6 @@ class TestBeforeTheModel:
 
 
 # --- a real server
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Server:
-    """`mlflow server` on loopback, with its own database and artifacts."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db", "--workers", "1"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        with (self.folder / "server.log").open("a") as log:
-            environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder, env=environment
-            )
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.2)
-        raise AssertionError((self.folder / "server.log").read_text())
-
-    def kill(self) -> None:
-        """With its workers, at once."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=20)
-
-
-@pytest.fixture
-def mlflow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    server = Server(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    yield server
-    if server.process.poll() is None:
-        server.kill()
 
 
 @pytest.mark.slow
