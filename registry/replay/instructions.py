@@ -18,6 +18,10 @@ WORDS = (
     "blue", "green", "old", "small", "quiet", "bright", "strong", "warm", "cold", "fast", "slow", "happy", "alone", "always",
     "never", "morning", "evening", "night", "friend", "water", "stone", "light", "home", "time", "long", "deep", "far", "soft",
 )  # fmt: skip
+SETTINGS = (
+    "in the morning", "at night", "in spring", "in autumn", "far away", "long ago", "on a Sunday", "in the dark", "in old age",
+    "without a name", "after a storm", "in a dream",
+)  # fmt: skip
 ENDINGS = ("That is all.", "The end.", "What do you think?", "And so it goes.", "Good night.", "Thank you.")
 
 Arguments = Mapping[str, Any]
@@ -56,8 +60,8 @@ KINDS: tuple[Kind, ...] = (
         f"<<the story of {subject}>>",
     ),
     lambda subject, _word, _ending: (
-        f"Write of {subject} in fewer than 8 words.",
-        "length_constraints:number_words", {"num_words": 8, "relation": "less than"},
+        f"Write of {subject} in fewer than 10 words.",
+        "length_constraints:number_words", {"num_words": 10, "relation": "less than"},
         _sentence(subject),
     ),
     lambda subject, _word, _ending: (
@@ -73,7 +77,8 @@ KINDS: tuple[Kind, ...] = (
 class Instructions(SyntheticSource):
     """Asks for a line on a subject with one instruction that can be checked; for the verifier `ifeval`.
 
-    ``Write of the sea in fewer than 8 words.`` Seven kinds of instruction, equally often; 30 subjects, 28 words, 6 endings.
+    ``Write of the sea at night in fewer than 10 words.`` Seven kinds of instruction, equally often; 30 subjects in 12 settings,
+    28 words, 6 endings.
     The answer is a text that follows the instruction, one of many. The whole completion is judged: `answer = 'whole'`. A
     problem is the request: what is held out are other requests, not other kinds.
 
@@ -93,8 +98,8 @@ class Instructions(SyntheticSource):
         rng = self.generator(position)
         kind = KINDS[int(rng.integers(len(KINDS)))]
         while True:
-            subject, word, ending = (str(rng.choice(texts)) for texts in (SUBJECTS, WORDS, ENDINGS))
-            question, name, arguments, answer = kind(subject, word, ending)
+            subject, setting, word, ending = (str(rng.choice(texts)) for texts in (SUBJECTS, SETTINGS, WORDS, ENDINGS))
+            question, name, arguments, answer = kind(f"{subject} {setting}", word, ending)
             if self.admits(question):
                 break
         return Example(
