@@ -15,8 +15,8 @@ SUBJECTS = (
     "a farmer", "a teacher", "a doctor", "a baker", "a painter", "a singer", "winter", "summer", "music", "bread",
 )  # fmt: skip
 WORDS = (
-    "blue", "green", "old", "small", "quiet", "bright", "strong", "warm", "cold", "fast", "slow", "happy", "alone", "always",
-    "never", "morning", "evening", "night", "friend", "water", "stone", "light", "home", "time", "long", "deep", "far", "soft",
+    "blue", "green", "round", "small", "quiet", "bright", "strong", "warm", "cold", "fast", "slow", "happy", "alone", "always",
+    "never", "market", "evening", "window", "friend", "water", "stone", "light", "home", "time", "heavy", "deep", "sharp", "soft",
 )  # fmt: skip
 SETTINGS = (
     "in the morning", "at night", "in spring", "in autumn", "far away", "long ago", "on a Sunday", "in the dark", "in old age",
