@@ -16,7 +16,8 @@ SUBJECTS = (
 )  # fmt: skip
 WORDS = (
     "blue", "green", "round", "small", "quiet", "bright", "strong", "warm", "cold", "fast", "slow", "happy", "alone", "always",
-    "never", "market", "evening", "window", "friend", "water", "stone", "light", "home", "time", "heavy", "deep", "sharp", "soft",
+    "never", "market", "evening", "window", "friend", "water", "stone", "light", "home", "time", "heavy", "deep", "sharp",
+    "soft",
 )  # fmt: skip
 SETTINGS = (
     "in the morning", "at night", "in spring", "in autumn", "far away", "long ago", "on a Sunday", "in the dark", "in old age",
