@@ -55,7 +55,7 @@ SEEDS ?= 0-2
 smollm2-study: $(VENV)/.smollm2
 	for arm in reasoning_only uniform recap; do \
 	  $(BIN)/recap sweep experiments/smollm2/$$arm.gin --seeds $(SEEDS) --output runs/smollm2/$$arm || exit 1; done
-	$(BIN)/recap compare runs/smollm2/*/*/seed-*/ --baseline uniform
+	$(BIN)/recap compare runs/smollm2/uniform/*/seed-*/ runs/smollm2/reasoning_only/*/seed-*/ runs/smollm2/recap/*/seed-*/
 
 # Rebuilds the weights of the built-in tiny model from scratch.
 tiny-model: $(VENV)/.base
