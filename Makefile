@@ -1,4 +1,5 @@
 # make quickstart   sets up and runs the main job
+# make smollm2-study  sets up and runs the study of text on SmolLM2-135M: three arms, SEEDS=0-2 (hours on 2 cores)
 # make test         sets up and runs the tests
 # make test-wheel   builds sdist and wheel, and tests what a wheel of that sdist does in a clean environment
 # make test-wheel-quick  the same over the packages of .venv, in a minute
@@ -17,7 +18,7 @@ VLLM := .venv-vllm
 VLLM_BIN := $(VLLM)/bin
 VLLM_PIP := $(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-slow test-vision test-vllm test-wheel test-wheel-quick lint tiny-model smollm2 ui clean
+.PHONY: quickstart test test-slow test-vision test-vllm test-wheel test-wheel-quick lint tiny-model smollm2 smollm2-study ui clean
 
 quickstart: $(VENV)/.base
 	$(BIN)/python tools/quickstart.py
@@ -48,6 +49,13 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 
 smollm2: $(VENV)/.smollm2
+
+# Three arms with matched seeds, then what each forgot; `make smollm2-study` again goes on where it stopped.
+SEEDS ?= 0-2
+smollm2-study: $(VENV)/.smollm2
+	for arm in reasoning_only uniform recap; do \
+	  $(BIN)/recap sweep experiments/smollm2/$$arm.gin --seeds $(SEEDS) --output runs/smollm2/$$arm || exit 1; done
+	$(BIN)/recap compare runs/smollm2/uniform/*/seed-*/ runs/smollm2/reasoning_only/*/seed-*/ runs/smollm2/recap/*/seed-*/
 
 # Rebuilds the weights of the built-in tiny model from scratch.
 tiny-model: $(VENV)/.base

@@ -69,6 +69,7 @@ replay_sources = Registry(
         "registry.replay.hub_dataset",
         "registry.replay.hub_stream",
         "registry.replay.image_folder",
+        "registry.replay.instructions",
         "registry.replay.limit",
         "registry.replay.lm_eval",
         "registry.replay.naming",
