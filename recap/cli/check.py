@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, FileArgument, PluginOption, fail, load, print_notes
+from recap.cli.common import (
+    AllowUnusedOption,
+    BindingOption,
+    FileArgument,
+    PluginOption,
+    fail,
+    load,
+    print_notes,
+    screen,
+)
 from registry.shipped import located
 
 
@@ -49,15 +57,15 @@ def check(
         not_held_out = [*shared_tables(domains, capabilities), *overlap(domains, probe(capabilities))]
     except ValueError as error:
         fail(error)
-    console = Console(soft_wrap=True)
+    console = screen()
     console.print(experiment_table(config.experiment))
     console.print(summary(config.experiment))
     if full:
-        console.print(f"\n{config.operative}", highlight=False, markup=False)
+        console.print(f"\n{config.operative}")
     for line in memory_lines(config.experiment, layout or Layout(), gpu_memory):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     unused = [*config.doubts, *map(str, config.unused)] if full else config.notes
     absent = [f"not on this machine: {text}" for text in missing]
     found = [*not_held_out, *reference_notes(config.experiment), *notes(config.experiment, layout or Layout())]
     print_notes([*unused, *absent, *found], console)
-    console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""), highlight=False)
+    console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""))

@@ -50,9 +50,20 @@ def load(
     return config
 
 
+def screen(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Where a command prints: words as they are, for `[1]` is no markup and `:END:` no emoji; tables as wide as the terminal.
+
+    Where there is none, as in a file, nothing is to be squeezed into 80 columns: `COLUMNS` says how wide, or it is 200.
+    """
+    console = Console(stderr=stderr, quiet=quiet, soft_wrap=True, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 200
+    return console
+
+
 def print_notes(notes: list[str], console: Console) -> None:
     for text in notes if os.environ.get("RANK", "0") == "0" else ():
-        console.print(f"note: {text}", highlight=False, markup=False)
+        console.print(f"note: {text}")
 
 
 def load_plugins(plugins: list[str]) -> None:
@@ -65,5 +76,5 @@ def load_plugins(plugins: list[str]) -> None:
 
 
 def fail(error: Exception) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+    screen(stderr=True).print(f"error: {error}", style="red")
     raise typer.Exit(2)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOption, StoreOption, fail
+from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOption, StoreOption, fail, screen
 
 BINDINGS = 6  # that are shown of each group
 
@@ -52,15 +51,15 @@ def compare(
         result = compare_groups(groups, baseline or next(iter(groups)), reading=reading, margin=margin)
     except ValueError as error:
         fail(error)
-    console = Console(soft_wrap=True)
+    console = screen()
     for label, group in groups.items():
-        console.print(f"{label}: {', '.join(run.name for run in group.values())}", highlight=False, markup=False)
+        console.print(f"{label}: {', '.join(run.name for run in group.values())}")
         bindings = sorted(differing(groups)[label], key=lambda binding: not binding.startswith("train."))
         more = [f"and {len(bindings) - BINDINGS} more bindings"] if len(bindings) > BINDINGS else []
         for line in [*bindings[:BINDINGS], *more]:
-            console.print(f"    {line}", highlight=False, markup=False)
+            console.print(f"    {line}")
     for table in [*tables(result), drift_table(groups, result.step)]:
         if table is not None:
             console.print(table)
     for line in [*footnotes(result), *notes]:
-        console.print(line, highlight=False, markup=False)
+        console.print(line)

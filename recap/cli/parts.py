@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import PluginOption, fail, load_plugins
+from recap.cli.common import PluginOption, fail, load_plugins, screen
 from registry import FAILED_PLUGINS, FAMILIES, RegistryError
 from registry.core import Entry, Registry, near_matches
 
@@ -22,17 +21,17 @@ def list_parts(
 ) -> None:
     """Lists the registered parts with what they do, their parameters, and where each comes from unless it is built in."""
     load_plugins(plugin)
-    console = Console(soft_wrap=True)
+    console = screen()
     for registry in [_family(family)] if family else FAMILIES:
-        console.print(f"[bold]{registry.gin_module}[/bold]", highlight=False)
+        console.print(registry.gin_module, style="bold")
         for entry in registry.entries():
             parameters = ", ".join(_parameters(entry))
-            console.print(f"  {entry.name}({parameters})", highlight=False, markup=False)
-            console.print(f"      {entry.summary}", highlight=False, markup=False)
+            console.print(f"  {entry.name}({parameters})")
+            console.print(f"      {entry.summary}")
             if entry.origin != "built in":
-                console.print(f"      from {entry.origin}", highlight=False, markup=False)
+                console.print(f"      from {entry.origin}")
     for failure in FAILED_PLUGINS.values():
-        console.print(f"note: {failure}", highlight=False, markup=False)
+        console.print(f"note: {failure}")
 
 
 @app.command(
@@ -51,20 +50,20 @@ def describe(
     from recap.experiment.describe import describe_part
 
     load_plugins(plugin)
-    console = Console(soft_wrap=True)
+    console = screen()
     if name is None or family == "mixtures":
         try:
             text = describe_bindable(family if name is None else f"{family}.{name}")
         except ValueError as error:
             fail(error)
-        console.print(text, highlight=False, markup=False)
+        console.print(text)
         return
     registry = _family(family)
     try:
         entry = registry.get(name)
     except RegistryError as error:
         fail(error)
-    console.print(describe_part(registry, entry), highlight=False, markup=False)
+    console.print(describe_part(registry, entry))
 
 
 def _family(name: str) -> Registry:

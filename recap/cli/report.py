@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOption, StoreOption, fail
+from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOption, StoreOption, fail, screen
 
 
 @app.command(
@@ -47,6 +46,6 @@ def report(
         path.write_text(written.html, encoding="utf-8")
     except (ValueError, OSError) as error:
         fail(error)
-    console = Console(soft_wrap=True)
+    console = screen()
     for line in [*(f"left out: {line}" for line in cohort.left_out), *send(written, cohort.runs), f"wrote {path}"]:
-        console.print(line, highlight=False, markup=False)
+        console.print(line)

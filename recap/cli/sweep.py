@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, ExperimentOrResume, PluginOption, fail
+from recap.cli.common import AllowUnusedOption, BindingOption, ExperimentOrResume, PluginOption, fail, screen
 
 if TYPE_CHECKING:
     from recap.sweeps.plan import Plan
@@ -65,8 +64,7 @@ def execute(
     """Runs the sweep, and prints its table; exits with 1 where a run failed."""
     from recap.sweeps.sweep import run_sweep, table
 
-    terminal = Console()
-    console = Console(soft_wrap=True, width=None if terminal.is_terminal else 200)
+    console = screen()
     try:
         _check_alone()
         plan, directory = None, resume
@@ -77,7 +75,7 @@ def execute(
         directory = directory.absolute()
 
         def say(line: str) -> None:
-            console.print(line, highlight=False, markup=False)
+            console.print(line)
 
         say(f"sweep in {directory}; to go on with it: recap sweep --resume {directory}")
         result = run_sweep(plan, directory, jobs=jobs, allow_unused=allow_unused, say=say)

@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, ExperimentOrResume, PluginOption, fail, load, print_notes
+from recap.cli.common import (
+    AllowUnusedOption,
+    BindingOption,
+    ExperimentOrResume,
+    PluginOption,
+    fail,
+    load,
+    print_notes,
+    screen,
+)
 from recap.cli.sweep import JobsOption, SeedsOption, execute
 
 if TYPE_CHECKING:
@@ -82,10 +90,10 @@ def train(
             raise ValueError("\n".join(missing))
     except ValueError as error:
         fail(error)
-    print_notes([*([where] if where else []), *_notes(config)], Console(stderr=True, soft_wrap=True))
+    print_notes([*([where] if where else []), *_notes(config)], screen(stderr=True))
     steps = config.experiment.steps
     if found is not None and found.is_finished(steps):
-        print_notes([finished_line(found.run, found.step, steps)], Console(soft_wrap=True))
+        print_notes([finished_line(found.run, found.step, steps)], screen())
         return
     join_processes(config.experiment.collective_timeout_s)
     name = run_name(config.experiment, file)

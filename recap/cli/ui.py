@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import fail, print_notes
+from recap.cli.common import fail, print_notes, screen
 
 
 @app.command(epilog="Examples:  recap ui    recap ui runs/quickstart-recap-20260101-120000")
@@ -25,7 +24,7 @@ def ui(
     """Shows runs in MLflow: starts its pages where they are in a database, and prints the addresses that matter."""
     from recap.runs.ui import find_pages, serve
 
-    console = Console(soft_wrap=True)
+    console = screen()
     try:
         pages = find_pages(run, uri)
         if pages.is_server:
