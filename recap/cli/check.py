@@ -46,6 +46,7 @@ def check(
     from recap.experiment.describe import experiment_table, memory_lines, summary
     from recap.experiment.layout import Layout, check_layout, layout_of_file, notes
     from recap.experiment.reference_check import reference_notes
+    from recap.experiment.warm_up import weights_that_stay
 
     try:
         config = load(file, bind, plugin, allow_unused)
@@ -66,6 +67,7 @@ def check(
         console.print(line)
     unused = [*config.doubts, *map(str, config.unused)] if full else config.notes
     absent = [f"not on this machine: {text}" for text in missing]
-    found = [*not_held_out, *reference_notes(config.experiment), *notes(config.experiment, layout or Layout())]
+    too_short, shape = weights_that_stay(config.experiment), notes(config.experiment, layout or Layout())
+    found = [*too_short, *not_held_out, *reference_notes(config.experiment), *shape]
     print_notes([*unused, *absent, *found], console)
     console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""))

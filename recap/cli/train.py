@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -65,6 +66,7 @@ def train(
             fail(ValueError(f"--seeds begins runs of an experiment file; {GO_ON}"))
         execute(file, [], seeds, jobs, bind, plugin, output=output, resume=None, allow_unused=allow_unused)
         return
+    from recap.runs.announce import last_lines
     from recap.runs.launch import check_launch, join_processes, run_name
     from recap.runs.resumption import find_resumption, finished_line
     from recap.runs.run_directory import free_run_directory, go_where_it_was_started, started_with
@@ -93,7 +95,9 @@ def train(
     print_notes([*([where] if where else []), *_notes(config)], screen(stderr=True))
     steps = config.experiment.steps
     if found is not None and found.is_finished(steps):
-        print_notes([finished_line(found.run, found.step, steps)], screen())
+        console = screen(quiet=os.environ.get("RANK", "0") != "0")
+        for line in [f"note: {finished_line(found.run, found.step, steps)}", *last_lines(found.run)]:
+            console.print(line)
         return
     join_processes(config.experiment.collective_timeout_s)
     name = run_name(config.experiment, file)

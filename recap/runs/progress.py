@@ -10,6 +10,7 @@ from types import TracebackType
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 LINE_EVERY_S = 5.0  # without a terminal: a line now and then instead of a bar
@@ -68,8 +69,8 @@ class TrainingProgress:
             left = (now - self._started) / max(1, step - self._start) * (self.total - step)
             self.say(f"step {step}/{self.total}  {summary}  left {timedelta(seconds=round(left))}")
 
-    def say(self, *messages: str) -> None:
-        """Prints lines as they are: what they say of paths and models is no markup."""
+    def say(self, *messages: str | Table) -> None:
+        """Prints lines as they are, for what they say of paths and models is no markup; and tables."""
         for message in messages:
             self.console.print(message, highlight=False, markup=False, emoji=False)
 
