@@ -13,6 +13,7 @@ from recap.cli.common import (
     BindingOption,
     FileArgument,
     PluginOption,
+    checked,
     fail,
     load,
     print_notes,
@@ -50,7 +51,7 @@ def check(
 
     try:
         config = load(file, bind, plugin, allow_unused)
-        missing = config.experiment.check()
+        missing = checked(config)
         layout = layout_of_file(located(accelerate)) if accelerate else None
         if layout:
             check_layout(config.experiment, layout)

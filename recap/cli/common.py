@@ -50,6 +50,18 @@ def load(
     return config
 
 
+def checked(config: LoadedConfig) -> list[str]:
+    """What the experiment asks for and is not on this machine.
+
+    Raises:
+        ValueError: what cannot work anywhere, and where it was bound.
+    """
+    try:
+        return config.experiment.check()
+    except ValueError as error:
+        raise config.located(error) from error
+
+
 def screen(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Where a command prints: words as they are, for `[1]` is no markup and `:END:` no emoji; tables as wide as the terminal.
 
@@ -73,6 +85,11 @@ def load_plugins(plugins: list[str]) -> None:
             load_plugin(plugin)
     except (RegistryError, FileNotFoundError) as error:
         fail(error)
+
+
+def cannot_write(option: str, path: Path, error: OSError) -> ValueError:
+    """What to say of a place that was named and cannot be written."""
+    return ValueError(f"{option} {path} cannot be written ({error.strerror or error}); choose another")
 
 
 def fail(error: Exception) -> NoReturn:

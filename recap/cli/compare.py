@@ -13,11 +13,14 @@ BINDINGS = 6  # that are shown of each group
 
 
 @app.command(
-    epilog="Examples:  recap compare runs/quickstart-* --margin 0.02"
+    epilog="Examples:  recap compare runs/quickstart-* --margin 0.02    recap compare runs/my-sweep"
     "    recap compare --experiment 'recap quickstart' --filter \"params.steps = '60'\" --baseline uniform"
 )
 def compare(
-    runs: Annotated[list[str] | None, typer.Argument(help="run directories, or run ids of MLflow")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="run directories, a folder with runs in it such as a sweep's, or run ids of MLflow"),
+    ] = None,
     baseline: BaselineOption = None,
     margin: Annotated[
         float | None, typer.Option(min=0, help="differences up to this count as none: tests for equivalence too")

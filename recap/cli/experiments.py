@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from recap.cli.application import app
-from recap.cli.common import fail, screen
+from recap.cli.common import cannot_write, fail, screen
 from registry.core import near_matches
 from registry.shipped import shipped_experiments
 
@@ -38,8 +38,11 @@ def init(
     target = directory / source.name
     if target.exists():
         fail(ValueError(f"{target} is there already"))
-    directory.mkdir(parents=True, exist_ok=True)
-    target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        fail(cannot_write("DIRECTORY", directory, error))
     print(f"wrote {target}; go on with: recap check {target}, recap train {target}")
 
 

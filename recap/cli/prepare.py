@@ -20,21 +20,24 @@ def prepare(
 
     try:
         config = load(file, bind, plugin, allow_unused)
-        config.experiment.check_settings()
     except ValueError as error:
         fail(error)
+    try:
+        config.experiment.check_settings()
+    except ValueError as error:
+        fail(config.located(error))
     console = screen()
     failures = []
     try:
         prepare_self_replay(config.experiment, lambda line: console.print(line))
     except ValueError as error:
-        fail(error)
+        fail(config.located(error))
     for binding, source in sources_of(config.experiment).items():
         try:
             console.print(str(open_source(binding, source)))
         except ValueError as error:
             console.print(f"{binding}: cannot be used")
-            failures.append(str(error))
+            failures.append(str(config.located(error)))
     at_hand = config.experiment.model.at_hand()
     if at_hand is not None:
         where = "on this machine" if at_hand else "not on this machine yet: downloaded when a run starts"

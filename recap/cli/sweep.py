@@ -65,6 +65,7 @@ def execute(
     from recap.sweeps.sweep import run_sweep, table
 
     console = screen()
+    say = console.print
     try:
         _check_alone()
         plan, directory = None, resume
@@ -73,11 +74,6 @@ def execute(
             plan = plan_of(file, grid, seeds, bind, plugin)
             directory = output or Path("runs") / f"{Path(plan.file).stem}-sweep-{time.strftime('%Y%m%d-%H%M%S')}"
         directory = directory.absolute()
-
-        def say(line: str) -> None:
-            console.print(line)
-
-        say(f"sweep in {directory}; to go on with it: recap sweep --resume {directory}")
         result = run_sweep(plan, directory, jobs=jobs, allow_unused=allow_unused, say=say)
     except ValueError as error:
         fail(error)
@@ -86,7 +82,7 @@ def execute(
     found, notes = table(result.finished)
     if found is not None:
         console.print(found)
-        say(f"differences, with what they are worth: recap compare {directory}/*/seed-*/")
+        say(f"differences, with what they are worth: recap compare {directory}")
     for note in notes:
         say(f"note: {note}")
     if result.failures:

@@ -16,6 +16,7 @@ from recap.cli.common import (
     BindingOption,
     ExperimentOrResume,
     PluginOption,
+    checked,
     fail,
     load,
     print_notes,
@@ -75,6 +76,8 @@ def train(
     try:
         check_launch()
         new = bind if resume is not None else None
+        if jobs > 1:
+            raise ValueError(f"--jobs {jobs} is of several runs: name their seeds, e.g. --seeds 0-4")
         if skip_step and resume is None:
             raise ValueError("--skip-step is about a run that broke off: name it with --resume")
         if output is not None:
@@ -88,8 +91,8 @@ def train(
         if file is None:
             raise ValueError("name an experiment file, e.g. experiments/quickstart.gin, or a run to --resume")
         config = load(file, bind, plugin, allow_unused, new)
-        if missing := config.experiment.check():
-            raise ValueError("\n".join(missing))
+        if missing := checked(config):
+            raise config.located(ValueError("\n".join(missing)))
     except ValueError as error:
         fail(error)
     print_notes([*([where] if where else []), *_notes(config)], screen(stderr=True))
@@ -116,7 +119,7 @@ def _execute(config: LoadedConfig, directory: Path, name: str, **how: Any) -> No
         print(_stopped(directory), file=sys.stderr)
         raise typer.Exit(130) from None
     except (ValueError, TrainingStopped) as error:
-        fail(error)
+        fail(config.located(error))
 
 
 def _directory(name: str, output: Path | None, found: Resumption | None) -> Path:

@@ -18,7 +18,7 @@ def ui(
         typer.Argument(help="run directory, whose store is shown; default: the one that runs are logged to"),
     ] = None,
     uri: Annotated[str | None, typer.Option(help="MLflow's address or database, instead")] = None,
-    port: Annotated[int, typer.Option(help="of the pages of a database")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of the pages of a database")] = 5000,
     host: Annotated[str, typer.Option(help="that they are served on")] = "127.0.0.1",
 ) -> None:
     """Shows runs in MLflow: starts its pages where they are in a database, and prints the addresses that matter."""
