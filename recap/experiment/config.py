@@ -119,6 +119,8 @@ def load_config(
 
 
 def _no_file(file: Path) -> str:
+    if file.is_dir():
+        return f"{str(file)!r} is a folder, not an experiment file: name one in it, e.g. {file}/my.gin"
     beside = [path.name for path in file.parent.glob("*.gin")] if file.parent.is_dir() else []
     near = [str(file.parent / name) for name in near_matches(file.name, beside)[:1]]
     near = near or near_matches(str(file.with_suffix("")), shipped_experiments())[:1]
