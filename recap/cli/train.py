@@ -67,9 +67,8 @@ def train(
             fail(ValueError(f"--seeds begins runs of an experiment file; {GO_ON}"))
         execute(file, [], seeds, jobs, bind, plugin, output=output, resume=None, allow_unused=allow_unused)
         return
-    from recap.runs.announce import last_lines
     from recap.runs.launch import check_launch, join_processes, run_name
-    from recap.runs.resumption import find_resumption, finished_line
+    from recap.runs.resumption import find_resumption
     from recap.runs.run_directory import free_run_directory, go_where_it_was_started, started_with
 
     found, where = None, None
@@ -98,9 +97,7 @@ def train(
     print_notes([*([where] if where else []), *_notes(config)], screen(stderr=True))
     steps = config.experiment.steps
     if found is not None and found.is_finished(steps):
-        console = screen(quiet=os.environ.get("RANK", "0") != "0")
-        for line in [f"note: {finished_line(found.run, found.step, steps)}", *last_lines(found.run)]:
-            console.print(line)
+        _say_finished(found, steps)
         return
     join_processes(config.experiment.collective_timeout_s)
     name = run_name(config.experiment, file)
@@ -120,6 +117,16 @@ def _execute(config: LoadedConfig, directory: Path, name: str, **how: Any) -> No
         raise typer.Exit(130) from None
     except (ValueError, TrainingStopped) as error:
         fail(config.located(error))
+
+
+def _say_finished(found: Resumption, steps: int) -> None:
+    """Nothing is left to do: what came of the run, and what would give it more."""
+    from recap.runs.announce import last_lines
+    from recap.runs.resumption import finished_line
+
+    console = screen(quiet=os.environ.get("RANK", "0") != "0")
+    for line in [f"note: {finished_line(found.run, found.step, steps)}", *last_lines(found.run)]:
+        console.print(line)
 
 
 def _directory(name: str, output: Path | None, found: Resumption | None) -> Path:
