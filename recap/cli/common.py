@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from recap.cli import completion
 from registry import RegistryError, load_entry_points, load_plugin
 
 if TYPE_CHECKING:
     from recap.experiment.config import LoadedConfig
 
 FileArgument = Annotated[
-    Path, typer.Argument(help="experiment file, or a name of `recap experiments`, e.g. quickstart")
+    Path,
+    typer.Argument(
+        help="experiment file, or a name of `recap experiments`, e.g. quickstart", autocompletion=completion.experiments
+    ),
 ]
 BindingOption = Annotated[
     list[str],
@@ -25,7 +29,11 @@ PluginOption = Annotated[
     list[str], typer.Option("--plugin", help="a Python file that registers parts of your own; repeatable")
 ]
 ExperimentOrResume = Annotated[
-    Path | None, typer.Argument(help="experiment file, or a name of `recap experiments`; not needed with --resume")
+    Path | None,
+    typer.Argument(
+        help="experiment file, or a name of `recap experiments`; not needed with --resume",
+        autocompletion=completion.experiments,
+    ),
 ]
 BaselineOption = Annotated[
     str | None, typer.Option(help="the group that the others are compared with; default: that of the first run")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from recap.cli import completion
 from recap.cli.application import app
 from recap.cli.common import BindingOption, PluginOption, fail, load, load_plugins, screen
 from registry import FAILED_PLUGINS, FAMILIES, RegistryError
@@ -16,7 +17,10 @@ from registry.core import Entry, Registry, near_matches
 @app.command("list", epilog="Example:  recap list reweighting")
 def list_parts(
     family: Annotated[
-        str | None, typer.Argument(help="verifiers, replay, reweighting or backends; default all")
+        str | None,
+        typer.Argument(
+            help="verifiers, replay, reweighting or backends; default all", autocompletion=completion.families
+        ),
     ] = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
@@ -42,11 +46,21 @@ def list_parts(
 def describe(
     family: Annotated[
         str,
-        typer.Argument(help="verifiers, replay, reweighting, backends or mixtures; or settings, e.g. train, Domain"),
+        typer.Argument(
+            help="verifiers, replay, reweighting, backends or mixtures; or settings, e.g. train, Domain",
+            autocompletion=completion.families,
+        ),
     ],
-    name: Annotated[str | None, typer.Argument(help="a name from `recap list`; of settings none")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="a name from `recap list`; of settings none", autocompletion=completion.parts),
+    ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="an experiment, or its name: examples of the source as it is made there")
+        Path | None,
+        typer.Option(
+            help="an experiment, or its name: examples of the source as it is made there",
+            autocompletion=completion.experiments,
+        ),
     ] = None,
     bind: BindingOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
