@@ -65,7 +65,6 @@ def execute(
     from recap.sweeps.sweep import run_sweep, table
 
     console = screen()
-    say = console.print
     try:
         _check_alone()
         plan, directory = None, resume
@@ -74,6 +73,15 @@ def execute(
             plan = plan_of(file, grid, seeds, bind, plugin)
             directory = output or Path("runs") / f"{Path(plan.file).stem}-sweep-{time.strftime('%Y%m%d-%H%M%S')}"
         directory = directory.absolute()
+        heading = iter([f"sweep in {directory}; to go on with it: recap sweep --resume {directory}"])
+
+        def say(line: str) -> None:
+            for (
+                first
+            ) in heading:  # before the first line of a sweep that has begun: one whose plan does not hold says none
+                console.print(first)
+            console.print(line)
+
         result = run_sweep(plan, directory, jobs=jobs, allow_unused=allow_unused, say=say)
     except ValueError as error:
         fail(error)

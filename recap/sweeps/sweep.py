@@ -61,7 +61,6 @@ def run_sweep(
     else:
         with suppress(Exception):
             connect(tracking.resolved_uri).update_run(plan.parent, status="RUNNING")
-    say(f"sweep in {directory}; to go on with it: recap sweep --resume {directory}")
     children = plan.children(directory)
     left = [child for child in children if not child.finished(experiments[child.point.label].steps)]
     if len(left) < len(children):
