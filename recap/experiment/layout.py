@@ -66,7 +66,9 @@ def layout_of_file(file: Path) -> Layout:
         ValueError: the file does not exist, or Accelerate cannot read it.
     """
     if not file.is_file():
-        raise ValueError(f"--accelerate: no file {str(file)!r}; recap's own are under experiments/accelerate/")
+        raise ValueError(
+            f"{str(file)!r} is no Accelerate config: there is no such file; recap's own are under experiments/accelerate/"
+        )
     try:
         config = load_config_from_file(str(file))
     except Exception as error:  # YAML that is none, or is no mapping: Accelerate raises whatever its first line meets

@@ -37,7 +37,7 @@ CASES = {
     "check folder": "'folder' is a folder, not an experiment file",
     # a launcher's file
     "check mine.gin --accelerate text.txt": "'text.txt' is no Accelerate config",
-    "check mine.gin --accelerate gone.yaml": "no file 'gone.yaml'",
+    "check mine.gin --accelerate gone.yaml": "'gone.yaml' is no Accelerate config: there is no such file",
     # places that cannot be written
     "export gone --output text.txt": "text.txt is a file: name a directory",
     "init text.txt": "DIRECTORY text.txt cannot be written",
