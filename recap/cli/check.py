@@ -6,10 +6,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, FileArgument, PluginOption, fail, load, print_notes
+from recap.cli.common import (
+    AllowUnusedOption,
+    BindingOption,
+    FileArgument,
+    PluginOption,
+    checked,
+    fail,
+    load,
+    print_notes,
+    screen,
+)
 from registry.shipped import located
 
 
@@ -38,10 +47,11 @@ def check(
     from recap.experiment.describe import experiment_table, memory_lines, summary
     from recap.experiment.layout import Layout, check_layout, layout_of_file, notes
     from recap.experiment.reference_check import reference_notes
+    from recap.experiment.warm_up import weights_that_stay
 
     try:
         config = load(file, bind, plugin, allow_unused)
-        missing = config.experiment.check()
+        missing = checked(config)
         layout = layout_of_file(located(accelerate)) if accelerate else None
         if layout:
             check_layout(config.experiment, layout)
@@ -49,15 +59,16 @@ def check(
         not_held_out = [*shared_tables(domains, capabilities), *overlap(domains, probe(capabilities))]
     except ValueError as error:
         fail(error)
-    console = Console(soft_wrap=True)
+    console = screen()
     console.print(experiment_table(config.experiment))
     console.print(summary(config.experiment))
     if full:
-        console.print(f"\n{config.operative}", highlight=False, markup=False)
+        console.print(f"\n{config.operative}")
     for line in memory_lines(config.experiment, layout or Layout(), gpu_memory):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     unused = [*config.doubts, *map(str, config.unused)] if full else config.notes
     absent = [f"not on this machine: {text}" for text in missing]
-    found = [*not_held_out, *reference_notes(config.experiment), *notes(config.experiment, layout or Layout())]
+    too_short, shape = weights_that_stay(config.experiment), notes(config.experiment, layout or Layout())
+    found = [*too_short, *not_held_out, *reference_notes(config.experiment), *shape]
     print_notes([*unused, *absent, *found], console)
-    console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""), highlight=False)
+    console.print(f"{file}: valid" + (f" with {accelerate}" if layout else ""))

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from recap.cli import completion
 from registry import RegistryError, load_entry_points, load_plugin
 
 if TYPE_CHECKING:
     from recap.experiment.config import LoadedConfig
 
 FileArgument = Annotated[
-    Path, typer.Argument(help="experiment file, or a name of `recap experiments`, e.g. quickstart")
+    Path,
+    typer.Argument(
+        help="experiment file, or a name of `recap experiments`, e.g. quickstart", autocompletion=completion.experiments
+    ),
 ]
 BindingOption = Annotated[
     list[str],
@@ -25,7 +29,11 @@ PluginOption = Annotated[
     list[str], typer.Option("--plugin", help="a Python file that registers parts of your own; repeatable")
 ]
 ExperimentOrResume = Annotated[
-    Path | None, typer.Argument(help="experiment file, or a name of `recap experiments`; not needed with --resume")
+    Path | None,
+    typer.Argument(
+        help="experiment file, or a name of `recap experiments`; not needed with --resume",
+        autocompletion=completion.experiments,
+    ),
 ]
 BaselineOption = Annotated[
     str | None, typer.Option(help="the group that the others are compared with; default: that of the first run")
@@ -50,9 +58,32 @@ def load(
     return config
 
 
+def checked(config: LoadedConfig) -> list[str]:
+    """What the experiment asks for and is not on this machine.
+
+    Raises:
+        ValueError: what cannot work anywhere, and where it was bound.
+    """
+    try:
+        return config.experiment.check()
+    except ValueError as error:
+        raise config.located(error) from error
+
+
+def screen(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Where a command prints: words as they are, for `[1]` is no markup and `:END:` no emoji; tables as wide as the terminal.
+
+    Where there is none, as in a file, nothing is to be squeezed into 80 columns: `COLUMNS` says how wide, or it is 200.
+    """
+    console = Console(stderr=stderr, quiet=quiet, soft_wrap=True, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 200
+    return console
+
+
 def print_notes(notes: list[str], console: Console) -> None:
     for text in notes if os.environ.get("RANK", "0") == "0" else ():
-        console.print(f"note: {text}", highlight=False, markup=False)
+        console.print(f"note: {text}")
 
 
 def load_plugins(plugins: list[str]) -> None:
@@ -64,6 +95,11 @@ def load_plugins(plugins: list[str]) -> None:
         fail(error)
 
 
+def cannot_write(option: str, path: Path, error: OSError) -> ValueError:
+    """What to say of a place that was named and cannot be written."""
+    return ValueError(f"{option} {path} cannot be written ({error.strerror or error}); choose another")
+
+
 def fail(error: Exception) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+    screen(stderr=True).print(f"error: {error}", style="red")
     raise typer.Exit(2)

@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOption, StoreOption, fail
+from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOption, StoreOption, fail, screen
 
 BINDINGS = 6  # that are shown of each group
 
 
 @app.command(
-    epilog="Examples:  recap compare runs/quickstart-* --margin 0.02"
+    epilog="Examples:  recap compare runs/quickstart-* --margin 0.02    recap compare runs/my-sweep"
     "    recap compare --experiment 'recap quickstart' --filter \"params.steps = '60'\" --baseline uniform"
 )
 def compare(
-    runs: Annotated[list[str] | None, typer.Argument(help="run directories, or run ids of MLflow")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="run directories, a folder with runs in it such as a sweep's, or run ids of MLflow"),
+    ] = None,
     baseline: BaselineOption = None,
     margin: Annotated[
         float | None, typer.Option(min=0, help="differences up to this count as none: tests for equivalence too")
@@ -52,15 +54,15 @@ def compare(
         result = compare_groups(groups, baseline or next(iter(groups)), reading=reading, margin=margin)
     except ValueError as error:
         fail(error)
-    console = Console(soft_wrap=True)
+    console = screen()
     for label, group in groups.items():
-        console.print(f"{label}: {', '.join(run.name for run in group.values())}", highlight=False, markup=False)
+        console.print(f"{label}: {', '.join(run.name for run in group.values())}")
         bindings = sorted(differing(groups)[label], key=lambda binding: not binding.startswith("train."))
         more = [f"and {len(bindings) - BINDINGS} more bindings"] if len(bindings) > BINDINGS else []
         for line in [*bindings[:BINDINGS], *more]:
-            console.print(f"    {line}", highlight=False, markup=False)
+            console.print(f"    {line}")
     for table in [*tables(result), drift_table(groups, result.step)]:
         if table is not None:
             console.print(table)
     for line in [*footnotes(result), *notes]:
-        console.print(line, highlight=False, markup=False)
+        console.print(line)

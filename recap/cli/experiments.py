@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import fail
+from recap.cli.common import cannot_write, fail, screen
 from registry.core import near_matches
 from registry.shipped import shipped_experiments
 
@@ -19,12 +18,12 @@ def experiments(
     begin: Annotated[str, typer.Argument(help="only those whose name begins like this, e.g. paper")] = "",
 ) -> None:
     """Lists the experiments that come with recap; `recap train NAME` and `recap check NAME` find them by name, anywhere."""
-    console = Console(soft_wrap=True)
+    console = screen()
     found = {name: file for name, file in shipped_experiments().items() if name.startswith(begin)}
     if not found:
         fail(_unknown(begin))
     for name, file in found.items():
-        console.print(f"{name}\n      {_first_sentence(file)}", highlight=False, markup=False)
+        console.print(f"{name}\n      {_first_sentence(file)}")
 
 
 @app.command(epilog="Example:  recap init mine --experiment quickstart && recap train mine/quickstart.gin")
@@ -39,8 +38,11 @@ def init(
     target = directory / source.name
     if target.exists():
         fail(ValueError(f"{target} is there already"))
-    directory.mkdir(parents=True, exist_ok=True)
-    target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        fail(cannot_write("DIRECTORY", directory, error))
     print(f"wrote {target}; go on with: recap check {target}, recap train {target}")
 
 

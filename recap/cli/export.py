@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, PluginOption, fail, load
+from recap.cli.common import AllowUnusedOption, BindingOption, PluginOption, cannot_write, fail, load
 
 
 @app.command(epilog="Example:  recap export runs/NAME/checkpoint-best --output my-model")
@@ -25,6 +25,8 @@ def export(
 
     try:
         run, output = run.absolute(), output.absolute()
+        if output.exists() and not output.is_dir():
+            raise ValueError(f"--output {output} is a file: name a directory")
         started = started_with(run, None, bind, [str(Path(path).absolute()) for path in plugin])
         go_where_it_was_started(run)
         config = load(*started, allow_unused, bind)
@@ -33,4 +35,6 @@ def export(
         export_checkpoint(config.experiment, run, output, adapter_alone=adapter)
     except ValueError as error:
         fail(error)
+    except OSError as error:
+        fail(cannot_write("--output", output, error))
     print(f"wrote {output}")

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, PluginOption, fail, load
+from recap.cli.common import AllowUnusedOption, BindingOption, PluginOption, fail, load, screen
 
 if TYPE_CHECKING:
     from recap.runs.interpolation import Measured
@@ -46,13 +45,13 @@ def interpolate(
         measured, notes = interpolate_run(config.experiment, run, wanted)
     except ValueError as error:
         fail(error)
-    console = Console(soft_wrap=True, quiet=not is_main_process())
+    console = screen(quiet=not is_main_process())
     console.print(_table(measured))
     console.print(
         "forgetting index: 1 - mean of min(1, score / score at alpha = 0); standard errors: interpolation/scores.csv"
     )
     for note in notes:
-        console.print(note, highlight=False, markup=False)
+        console.print(note)
 
 
 def _table(measured: Measured) -> Table:

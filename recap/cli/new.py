@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from recap.cli.application import app
-from recap.cli.common import fail
+from recap.cli.common import cannot_write, fail
 from registry import FAMILIES
 from registry.core import Registry, near_matches
 
@@ -62,7 +62,9 @@ def new(
                 file.write(text)
             print(f"wrote {directory / path}")
     except FileExistsError as error:
-        fail(ValueError(f"{error.filename} is there already"))
+        fail(ValueError(f"{error.filename} is there already; choose another name, or another --directory"))
+    except OSError as error:
+        fail(cannot_write("--directory", directory, error))
     except ValueError as error:
         fail(error)
     place = directory / (name if package else f"{name}.py")
@@ -80,7 +82,9 @@ def written(kind: str, name: str, package: bool) -> dict[str, str]:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"there is no template for {kind!r}{hint} (templates: {', '.join(KINDS)})")
     what, imports, family = KINDS[kind]
-    if not name.isidentifier() or keyword.iskeyword(name) or name in ("registry", "recap"):
+    if name in ("registry", "recap"):
+        raise ValueError(f"{name!r} cannot be the name of a {what}: it is a package of this project; e.g. my_policy")
+    if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(
             f"{name!r} cannot be the name of a {what}: use letters, digits and underscores, e.g. my_policy"
         )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, FileArgument, PluginOption, fail, load
+from recap.cli.common import AllowUnusedOption, BindingOption, FileArgument, PluginOption, fail, load, screen
 
 
 @app.command(epilog="Example:  recap prepare experiments/paper/hybrid_recap.gin")
@@ -22,25 +20,28 @@ def prepare(
 
     try:
         config = load(file, bind, plugin, allow_unused)
+    except ValueError as error:
+        fail(error)
+    try:
         config.experiment.check_settings()
     except ValueError as error:
-        fail(error)
-    console = Console(soft_wrap=True)
+        fail(config.located(error))
+    console = screen()
     failures = []
     try:
-        prepare_self_replay(config.experiment, lambda line: console.print(line, highlight=False, markup=False))
+        prepare_self_replay(config.experiment, lambda line: console.print(line))
     except ValueError as error:
-        fail(error)
+        fail(config.located(error))
     for binding, source in sources_of(config.experiment).items():
         try:
-            console.print(str(open_source(binding, source)), highlight=False, markup=False)
+            console.print(str(open_source(binding, source)))
         except ValueError as error:
-            console.print(f"{binding}: cannot be used", highlight=False, markup=False)
-            failures.append(str(error))
+            console.print(f"{binding}: cannot be used")
+            failures.append(str(config.located(error)))
     at_hand = config.experiment.model.at_hand()
     if at_hand is not None:
         where = "on this machine" if at_hand else "not on this machine yet: downloaded when a run starts"
-        console.print(f"train.model: {where}", highlight=False, markup=False)
+        console.print(f"train.model: {where}")
     if failures:
         fail(ValueError("\n".join(failures)))
-    console.print(f"{file}: ready", highlight=False)
+    console.print(f"{file}: ready")

@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOption, StoreOption, fail
+from recap.cli.common import (
+    BaselineOption,
+    FilterOption,
+    MLflowExperimentOption,
+    StoreOption,
+    cannot_write,
+    fail,
+    screen,
+)
 
 
 @app.command(
@@ -18,7 +25,8 @@ from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOptio
 )
 def report(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="run directories, a folder with runs in it, or run ids of MLflow")
+        list[str] | None,
+        typer.Argument(help="run directories, a folder with runs in it (a sweep), or run ids of MLflow"),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="the page; default: report.html in the one directory named, else here")
@@ -43,10 +51,13 @@ def report(
         cohort = cohort_of(found, baseline)
         written = write_report(cohort)
         path = output or default_path(runs or [])
+    except ValueError as error:
+        fail(error)
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(written.html, encoding="utf-8")
-    except (ValueError, OSError) as error:
-        fail(error)
-    console = Console(soft_wrap=True)
+    except OSError as error:
+        fail(cannot_write("--output", path, error))
+    console = screen()
     for line in [*(f"left out: {line}" for line in cohort.left_out), *send(written, cohort.runs), f"wrote {path}"]:
-        console.print(line, highlight=False, markup=False)
+        console.print(line)

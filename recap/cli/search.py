@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, FileArgument, PluginOption, fail
+from recap.cli.common import AllowUnusedOption, BindingOption, FileArgument, PluginOption, fail, screen
 from recap.cli.sweep import JobsOption, SeedsOption, plan_of
 
 BEST = 5  # trials that are shown
@@ -43,10 +42,10 @@ def search(
     from recap.sweeps.plan import refuse_what_the_sweep_binds
     from recap.sweeps.search import Search, run_search
 
-    console = Console(soft_wrap=True)
+    console = screen()
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
 
     try:
         names = [text.partition("=")[0].strip() for text in axes]

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import PluginOption, fail, load_plugins
+from recap.cli.common import PluginOption, fail, load_plugins, screen
 from recap.cli.sweep import JobsOption
 
 study_app = typer.Typer(help="Studies of the method itself, small enough for a laptop.", no_args_is_help=True)
@@ -38,7 +37,7 @@ def two_task(
         settings = Settings(functions=functions, steps=steps, seeds=seeds)
     except ValueError as error:
         fail(error)
-    run_command(settings, output, workers, plugin, Console(soft_wrap=True))
+    run_command(settings, output, workers, plugin, screen())
 
 
 @study_app.command(
@@ -72,17 +71,15 @@ def laptop(
     if seeds is not None:
         chosen = replace(chosen, seeds=seeds)
     place = output or Path("runs") / ("laptop" if form == "long" else f"laptop-{form}")
-    console = Console(soft_wrap=True)
+    console = screen()
     try:
-        failures = run_study(chosen, place, jobs, lambda line: console.print(line, highlight=False, markup=False))
+        failures = run_study(chosen, place, jobs, lambda line: console.print(line))
     except ValueError as error:
         fail(error)
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on")
         raise typer.Exit(130) from None
     for failure in failures:
-        console.print(
-            f"failed: {failure.child.name}: {failure.reason}; see {failure.child.log}", highlight=False, markup=False
-        )
+        console.print(f"failed: {failure.child.name}: {failure.reason}; see {failure.child.log}")
     if failures:
         raise typer.Exit(1)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, ExperimentOrResume, PluginOption, fail
+from recap.cli.common import AllowUnusedOption, BindingOption, ExperimentOrResume, PluginOption, fail, screen
 
 if TYPE_CHECKING:
     from recap.sweeps.plan import Plan
@@ -65,8 +64,7 @@ def execute(
     """Runs the sweep, and prints its table; exits with 1 where a run failed."""
     from recap.sweeps.sweep import run_sweep, table
 
-    terminal = Console()
-    console = Console(soft_wrap=True, width=None if terminal.is_terminal else 200)
+    console = screen()
     try:
         _check_alone()
         plan, directory = None, resume
@@ -75,11 +73,15 @@ def execute(
             plan = plan_of(file, grid, seeds, bind, plugin)
             directory = output or Path("runs") / f"{Path(plan.file).stem}-sweep-{time.strftime('%Y%m%d-%H%M%S')}"
         directory = directory.absolute()
+        heading = iter([f"sweep in {directory}; to go on with it: recap sweep --resume {directory}"])
 
         def say(line: str) -> None:
-            console.print(line, highlight=False, markup=False)
+            for (
+                first
+            ) in heading:  # before the first line of a sweep that has begun: one whose plan does not hold says none
+                console.print(first)
+            console.print(line)
 
-        say(f"sweep in {directory}; to go on with it: recap sweep --resume {directory}")
         result = run_sweep(plan, directory, jobs=jobs, allow_unused=allow_unused, say=say)
     except ValueError as error:
         fail(error)
@@ -88,7 +90,7 @@ def execute(
     found, notes = table(result.finished)
     if found is not None:
         console.print(found)
-        say(f"differences, with what they are worth: recap compare {directory}/*/seed-*/")
+        say(f"differences, with what they are worth: recap compare {directory}")
     for note in notes:
         say(f"note: {note}")
     if result.failures:

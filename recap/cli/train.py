@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, ExperimentOrResume, PluginOption, fail, load, print_notes
+from recap.cli.common import (
+    AllowUnusedOption,
+    BindingOption,
+    ExperimentOrResume,
+    PluginOption,
+    checked,
+    fail,
+    load,
+    print_notes,
+    screen,
+)
 from recap.cli.sweep import JobsOption, SeedsOption, execute
 
 if TYPE_CHECKING:
@@ -58,13 +68,15 @@ def train(
         execute(file, [], seeds, jobs, bind, plugin, output=output, resume=None, allow_unused=allow_unused)
         return
     from recap.runs.launch import check_launch, join_processes, run_name
-    from recap.runs.resumption import find_resumption, finished_line
+    from recap.runs.resumption import find_resumption
     from recap.runs.run_directory import free_run_directory, go_where_it_was_started, started_with
 
     found, where = None, None
     try:
         check_launch()
         new = bind if resume is not None else None
+        if jobs > 1:
+            raise ValueError(f"--jobs {jobs} is of several runs: name their seeds, e.g. --seeds 0-4")
         if skip_step and resume is None:
             raise ValueError("--skip-step is about a run that broke off: name it with --resume")
         if output is not None:
@@ -78,14 +90,14 @@ def train(
         if file is None:
             raise ValueError("name an experiment file, e.g. experiments/quickstart.gin, or a run to --resume")
         config = load(file, bind, plugin, allow_unused, new)
-        if missing := config.experiment.check():
-            raise ValueError("\n".join(missing))
+        if missing := checked(config):
+            raise config.located(ValueError("\n".join(missing)))
     except ValueError as error:
         fail(error)
-    print_notes([*([where] if where else []), *_notes(config)], Console(stderr=True, soft_wrap=True))
+    print_notes([*([where] if where else []), *_notes(config)], screen(stderr=True))
     steps = config.experiment.steps
     if found is not None and found.is_finished(steps):
-        print_notes([finished_line(found.run, found.step, steps)], Console(soft_wrap=True))
+        _say_finished(found, steps)
         return
     join_processes(config.experiment.collective_timeout_s)
     name = run_name(config.experiment, file)
@@ -104,7 +116,17 @@ def _execute(config: LoadedConfig, directory: Path, name: str, **how: Any) -> No
         print(_stopped(directory), file=sys.stderr)
         raise typer.Exit(130) from None
     except (ValueError, TrainingStopped) as error:
-        fail(error)
+        fail(config.located(error))
+
+
+def _say_finished(found: Resumption, steps: int) -> None:
+    """Nothing is left to do: what came of the run, and what would give it more."""
+    from recap.runs.announce import last_lines
+    from recap.runs.resumption import finished_line
+
+    console = screen(quiet=os.environ.get("RANK", "0") != "0")
+    for line in [f"note: {finished_line(found.run, found.step, steps)}", *last_lines(found.run)]:
+        console.print(line)
 
 
 def _directory(name: str, output: Path | None, found: Resumption | None) -> Path:

@@ -20,8 +20,10 @@ def describe_bindable(name: str) -> str:
     """
     known = _found()
     if name not in known:
-        near = near_matches(name, known)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = [one for one in known if name in (one.partition(".")[0], one.removeprefix("mixtures."))]
+        near = near or near_matches(name, known)[:1]
+        near = near or [name.partition(".")[0]] * (name.partition(".")[0] in known)  # a parameter of settings
+        hint = f"; did you mean {' or '.join(one.replace('.', ' ') for one in near)}?" if near else ""
         raise ValueError(f"nothing to bind is called {name!r}{hint} (there are: {', '.join(sorted(known))})")
     original = known[name].wrapped
     place = inspect.getsourcefile(original)

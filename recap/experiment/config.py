@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ import gin
 
 import recap.data.prompts  # noqa: F401  registers the constants %prompts.*
 from recap.experiment.experiment import Experiment
-from recap.experiment.gin_files import BadStatement, Binding, ConfigError, Statements, read_statements
+from recap.experiment.explain import explain, place_of
+from recap.experiment.gin_files import Binding, ConfigError, Statements, read_statements
 from recap.experiment.unused import (
     Key,
     UnusedBinding,
@@ -20,12 +20,12 @@ from recap.experiment.unused import (
     unused_bindings,
     unused_keys,
 )
-from recap.experiment.values import bindable, value_faults
+from recap.experiment.values import value_faults
 from registry import FAMILIES, load_entry_points, load_plugin
 from registry.core import near_matches
 from registry.shipped import located, shipped_experiments
 
-__all__ = ["Command", "ConfigError", "LoadedConfig", "explain", "load_config", "refuse_unused"]
+__all__ = ["Command", "ConfigError", "LoadedConfig", "load_config", "refuse_unused"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class LoadedConfig:
         doubts: what works, but perhaps not as meant.
         files: every gin file that was read.
         command: what was asked for, to load the same again.
+        bindings: those that took effect, in the order in which they are read.
     """
 
     experiment: Experiment
@@ -56,6 +57,11 @@ class LoadedConfig:
     doubts: list[str]
     files: list[Path]
     command: Command
+    bindings: Sequence[Binding] = ()
+
+    def located(self, error: Exception) -> ConfigError:
+        """An error that was found after loading, with the place of the binding that it is about."""
+        return ConfigError(f"{error}{place_of(str(error), self.bindings)}")
 
     @property
     def notes(self) -> list[str]:
@@ -106,13 +112,15 @@ def load_config(
     operative = f"# {file}\n" + "".join(f"# -b {binding}\n" for binding in bindings) + gin.operative_config_str()
     command = Command(str(file.resolve()), tuple(bindings), tuple(str(Path(plugin).resolve()) for plugin in plugins))
     unused, doubts = unused_bindings(read, displaced), measured_in_training(read)
-    config = LoadedConfig(experiment, operative, unused, doubts, read.files, command)
+    config = LoadedConfig(experiment, operative, unused, doubts, read.files, command, read.effective)
     if not allow_unused:
         refuse_unused(config)
     return config
 
 
 def _no_file(file: Path) -> str:
+    if file.is_dir():
+        return f"{str(file)!r} is a folder, not an experiment file: name one in it, e.g. {file}/my.gin"
     beside = [path.name for path in file.parent.glob("*.gin")] if file.parent.is_dir() else []
     near = [str(file.parent / name) for name in near_matches(file.name, beside)[:1]]
     near = near or near_matches(str(file.with_suffix("")), shipped_experiments())[:1]
@@ -162,77 +170,3 @@ def _used_without_bindings(file: Path) -> set[Key]:
     except ConfigError:
         return set()
     return {binding.key for binding in read.effective} - {binding.key for binding in unused_keys(read)}
-
-
-def explain(error: Exception, bindings: Sequence[Binding], file: Path) -> str:
-    """An error of gin, or of a part that gin built, with file, binding and near matches."""
-    message = re.sub(r"^'|'$", "", str(error)) if isinstance(error, KeyError) else str(error)
-    call = re.search(r"\n  In call to configurable '([^']*)' \([^\n]*\)(?: in scope '([^']*)')?", message)
-    message = re.sub(
-        r"\n  (In call to configurable|No values supplied by|Gin had values|Caller supplied).*", "", message
-    )
-    if found := re.search(r"No bindings specified for '([^']*)/?gin\.macro'", message):
-        return f"the macro %{found[1].rstrip('/')} is used but never given a value, in {file}"
-    hint = ""
-    if found := re.search(r"No configurable matching (?:reference )?'@?([^']*)'", message):
-        hint = _hint_for_name(found[1].removesuffix("()").split("/")[-1])
-    elif found := re.search(r"Configurable '([^']*)' doesn't have a parameter named '([^']*)'", message):
-        hint = _hint_for_parameter(found[1], found[2])
-    elif isinstance(error, TypeError) and call and (found := re.search(r"missing \d+ required .*: (.*)", message)):
-        names = [f"{_part(call)}.{name}" for name in re.findall(r"'(\w+)'", found[1])]
-        itself = "" if "<class" in call[0] else "\n  or, if the function itself is meant, write it without parentheses"
-        return f"{' and '.join(names)} must be given a value, in {file} or with -b{itself}"
-    if isinstance(error, BadStatement):
-        return f"{message.strip()}\n  {error.place}{hint}"
-    if binding := _culprit(message, call, bindings):
-        hint = f"\n  {binding.bound}" + hint
-    elif call:
-        hint = f"\n  while building {_part(call)}" + hint
-    return f"{_kind(error)}{message.strip()}{hint}"
-
-
-def _part(call: re.Match[str]) -> str:
-    """The part whose call failed, as a gin file would name it."""
-    selectors = gin.config._REGISTRY.matching_selectors(call[1])
-    name = selectors[0].removeprefix("recap.") if len(selectors) == 1 else call[1]
-    return f"{call[2]}/{name}" if call[2] else name
-
-
-def _kind(error: Exception) -> str:
-    return "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-
-
-def _culprit(message: str, call: re.Match[str] | None, bindings: Sequence[Binding]) -> Binding | None:
-    """The binding that a message is about: one that it names in full, or else by the parameter of the part that raised."""
-    for binding in reversed(bindings):
-        if "." in binding.name and re.search(rf"(?<![\w/.]){re.escape(binding.name)}(?!\w)", message):
-            return binding
-    if call is None:
-        return None
-    scope = f"{call[2] or ''}/"
-    own = [
-        binding
-        for binding in bindings
-        if binding.selector.split(".")[-1] == call[1]
-        and (not binding.scope or scope.startswith(f"{binding.scope}/"))
-        and re.search(rf"\b{re.escape(binding.parameter)}\b", message)
-    ]
-    return max(own, key=lambda binding: len(binding.scope), default=None)
-
-
-def _hint_for_name(name: str) -> str:
-    for family in FAMILIES:
-        prefix = f"{family.gin_module}."
-        if name.startswith(prefix):
-            return "\n  " + family.unknown(name.removeprefix(prefix)).replace("\n", "\n  ")
-    known = [selector for selector, _ in gin.config._REGISTRY.items()]
-    short = {selector.removeprefix("recap."): selector for selector in known if not selector.startswith("gin.")}
-    near = near_matches(name, short)
-    return f"\n  did you mean: {', '.join(near)}?" if near else ""
-
-
-def _hint_for_parameter(configurable: str, parameter: str) -> str:
-    names = list(bindable(gin.config._REGISTRY.get_match(configurable).wrapped))
-    near = near_matches(parameter, names)
-    all_of_them = f"\n  its parameters: {', '.join(names)}" if names else "\n  it has no parameters"
-    return (f"\n  did you mean: {', '.join(near)}?" if near else "") + all_of_them

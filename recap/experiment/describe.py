@@ -16,6 +16,7 @@ from recap.experiment.experiment import Experiment, kl_domains, loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import PROMPT_TEXT
 from recap.experiment.memory import GIB, estimate
+from recap.experiment.source_examples import examples_alone, examples_in
 from registry.core import Entry, Registry
 from registry.replay.base import ReplaySource
 
@@ -218,8 +219,15 @@ def settings(experiment: Experiment) -> dict[str, str]:
     return {name: str(value) for name, value in flat.items()}
 
 
-def describe_part(registry: Registry, entry: Entry) -> str:
-    """Documentation, gin name, parameters and place of a part; three examples where it is a source that needs no data."""
+def describe_part(registry: Registry, entry: Entry, experiment: Experiment | None = None) -> str:
+    """Documentation, gin name, parameters and place of a part; of a source also three examples.
+
+    Args:
+        experiment: whose sources the examples come from; None: from one without settings.
+
+    Raises:
+        ValueError: the experiment has no such source, or it cannot be read.
+    """
     parameters = [
         f"  {registry.gin_module}.{entry.name}.{name}" + ("" if p.default is p.empty else f" = {p.default!r}")
         for name, p in entry.parameters.items()
@@ -233,24 +241,8 @@ def describe_part(registry: Registry, entry: Entry) -> str:
         *parameters,
     ]
     if isinstance(entry.original, type) and issubclass(entry.original, ReplaySource):
-        lines += ["", *_examples(entry)]
+        lines += ["", *(examples_alone(entry) if experiment is None else examples_in(experiment, entry))]
     return "\n".join(lines)
-
-
-def _examples(entry: Entry) -> list[str]:
-    try:
-        source: ReplaySource = entry.target()
-        examples = [source.example(position) for position in range(3)]
-    except TypeError:  # needs parameters: a file, a data set
-        return ["examples: bind its parameters and use `recap check`"]
-    except (ValueError, ImportError) as error:
-        return [f"examples: {error}"]
-    length = "endless" if source.length is None else f"{source.length} examples"
-    return [f"{length}, for instance:"] + [
-        f"  {example.id}: {example.question!r} -> {example.supervised_target!r}"
-        + (f" ({len(example.images)} image, {example.images[0].size})" if example.images else "")
-        for example in examples
-    ]
 
 
 def _where(experiment: Experiment) -> str:

@@ -137,7 +137,10 @@ def _statements(source: Any, file: Path | None, text: str) -> Iterator[Any]:
     except SyntaxError as error:
         line = f":{error.lineno}" if file and error.lineno else ""
         said = re.sub(r"malformed node or string.*\n\s*", "", error.msg)  # of Python's parser, on a node without a name
-        raise BadStatement(f"{said}\n    {(error.text or '').strip()}", place + line) from error
+        written = (error.text or text).strip()
+        raise BadStatement(f"{said}\n    {written}{_how_to_write(said)}", place + line) from error
+    except UnicodeDecodeError as error:
+        raise BadStatement("not a gin file: it is no text in UTF-8", place) from error
     except tokenize.TokenError as error:
         line = f":{error.args[1][0]}" if file else ""
         raise BadStatement("a bracket or a string is not closed", place + line) from error
@@ -175,3 +178,12 @@ def _bind(statement: Any, file: Path | None, line: int, text: str) -> Binding:
 def _bare(error: Exception) -> str:
     """The message without gin's own words on the place."""
     return re.sub(r"\n  In (file|bindings string).*", "", str(error), flags=re.DOTALL)
+
+
+def _how_to_write(said: str) -> str:
+    """What gin's complaint about the form of a line asks for."""
+    if said.startswith("Couldn't parse statement"):
+        return "\n  a line is NAME = VALUE, e.g. train.steps = 5, or include 'FILE'"
+    if said.startswith(("Unable to parse value", "Failed to parse token")):
+        return "\n  a value is a number, 'text' in quotes, True, None, a list, a dictionary, @part, @part() or %MACRO"
+    return ""

@@ -65,10 +65,14 @@ def layout_of_file(file: Path) -> Layout:
     Raises:
         ValueError: the file does not exist, or Accelerate cannot read it.
     """
+    if not file.is_file():
+        raise ValueError(
+            f"{str(file)!r} is no Accelerate config: there is no such file; recap's own are under experiments/accelerate/"
+        )
     try:
         config = load_config_from_file(str(file))
-    except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{str(file)!r} is no Accelerate config: {error}") from error
+    except Exception as error:  # YAML that is none, or is no mapping: Accelerate raises whatever its first line meets
+        raise ValueError(f"{str(file)!r} is no Accelerate config: {type(error).__name__}: {error}") from error
     kind = str(getattr(config.distributed_type, "value", config.distributed_type))
     fsdp, deepspeed = dict(config.fsdp_config), dict(config.deepspeed_config)
     on_cpu = bool(config.use_cpu)

@@ -14,10 +14,9 @@ from recap.report.series import Series, read_series
 from recap.runs.interpolation import read_interpolation
 from recap.runs.measured import RUN_ID, downloaded, search
 from recap.runs.outcomes import FOLDER
-from recap.runs.run_directory import RECORD_FILE, former_config, run_directory
+from recap.runs.run_directory import former_config
+from recap.runs.run_folders import run_directories
 from recap.runs.stored_run import Store, store_of
-
-SWEEP_DEPTH = 2  # folders below one that is no run in which runs are looked for
 
 
 @dataclass(frozen=True)
@@ -74,26 +73,6 @@ def reported_runs(
     if not found:
         raise ValueError("no runs to report: name run directories or MLflow run ids, or give --filter")
     return list(found.values())
-
-
-def run_directories(path: Path) -> list[Path]:
-    """The run that a path is, or is a checkpoint of; else the runs in it.
-
-    Raises:
-        ValueError: none.
-    """
-    start = run_directory(path)
-    if _is_run(start):
-        return [start]
-    for depth in range(1, SWEEP_DEPTH + 1):
-        below = sorted(inside for inside in path.glob("/".join("*" * depth)) if inside.is_dir() and _is_run(inside))
-        if below:
-            return below
-    raise ValueError(f"{path}: no run there, nor in the folders in it (no {RECORD_FILE}, no {FOLDER}/)")
-
-
-def _is_run(path: Path) -> bool:
-    return (path / RECORD_FILE).is_file() or any((path / FOLDER).glob("step-*.parquet"))
 
 
 def _in_directory(directory: Path, settings: Tracking) -> ReportedRun:

@@ -11,9 +11,9 @@ from pathlib import Path
 from recap.evaluation.comparable import MeasuredRun
 from recap.evaluation.outcomes import read_outcomes
 from recap.experiment.run_settings import Tracking
-from recap.runs.mlflow_store import connect, find_run
+from recap.runs.mlflow_store import SQLITE, connect, find_run, first_line
 from recap.runs.outcomes import FOLDER
-from recap.runs.run_directory import run_directory
+from recap.runs.run_folders import run_directories
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -29,7 +29,7 @@ def measured_runs(
     """The runs that are named, each once.
 
     Args:
-        runs: directories (or a checkpoint in one) and ids of MLflow.
+        runs: run directories (or a checkpoint in one), folders with runs in them as of a sweep, and ids of MLflow.
         query: a filter of MLflow's, e.g. ``params.reweighting = 'Recap'``; its runs come after those that are named.
         experiment: MLflow's, by name, in which the filter looks; None: all of them.
         uri: MLflow's; None: as in `Tracking`.
@@ -42,12 +42,12 @@ def measured_runs(
     found: dict[str, MeasuredRun] = {}
     for name in runs:
         if Path(name).exists():
-            directory = run_directory(Path(name))
-            found[str(directory.resolve())] = read_run(directory / FOLDER, str(directory), step)
+            for directory in run_directories(Path(name)):
+                found[str(directory.resolve())] = read_run(directory / FOLDER, str(directory), step)
         elif RUN_ID.fullmatch(name):
             found[name] = _download(settings, name, step)
         else:
-            raise ValueError(f"{name}: neither a run directory that is there nor a run id of MLflow")
+            raise ValueError(f"{name}: neither a directory that is there nor a run id of MLflow")
     if query is not None:
         for run_id in search(settings, query, experiment):
             found.setdefault(run_id, _download(settings, run_id, step))
@@ -108,8 +108,14 @@ def search(settings: Tracking, query: str, experiment: str | None) -> list[str]:
     """
     from mlflow.exceptions import MlflowException
 
-    client = connect(settings.resolved_uri)
-    experiments = {found.name: found.experiment_id for found in client.search_experiments()}
+    store = settings.resolved_uri
+    if store.startswith(SQLITE) and not Path(store.removeprefix(SQLITE)).is_file():  # MLflow would make it
+        raise ValueError(f"{store}: no database there; name another with --uri or MLFLOW_TRACKING_URI")
+    try:
+        client = connect(store)
+        experiments = {found.name: found.experiment_id for found in client.search_experiments()}
+    except Exception as error:
+        raise ValueError(f"{store}: MLflow cannot be read ({first_line(error)}); name another with --uri") from error
     if experiment is not None and experiment not in experiments:
         raise ValueError(
             f"MLflow at {settings.resolved_uri} has no experiment {experiment!r}; it has {', '.join(experiments)}"

@@ -21,6 +21,7 @@ from recap.runs.interrupts import Interrupts
 from recap.runs.keeper import Keeper
 from recap.runs.malformed import malformed_lines, malformed_metrics
 from recap.runs.progress import TrainingProgress
+from recap.runs.quiet import silence
 from recap.runs.resumption import find_resumption
 from recap.runs.rollout_table import rollout_rows
 from recap.runs.run_directory import changes, free_run_directory, inherit_weights, note_weights
@@ -64,6 +65,7 @@ class Run:
         fork: bool = False,
         skip_step: bool = False,
     ) -> None:
+        silence()
         self.experiment = experiment
         found = None if resume is None else find_resumption(resume, fork)
         same_run = found if found is not None and not found.fork else None

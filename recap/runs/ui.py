@@ -90,9 +90,9 @@ def find_pages(run: Path | None = None, uri: str | None = None) -> Pages:
         raise ValueError(
             f"{store}: no runs there yet; `recap train quickstart` makes the first, --uri names another place"
         )
-    client = connect(store)
     wanted = place.get("run_id")
     try:
+        client = connect(store)
         known = None if wanted is None else find_run(settings, wanted).experiment_id
         experiment_id = known or _newest_experiment(client, store)
         return _pages(client, store, experiment_id, wanted)

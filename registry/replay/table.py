@@ -137,7 +137,9 @@ class RowSource(ReplaySource):
             except MalformedExample as error:
                 errors.append(str(error))
         if not errors:
-            raise ValueError(f"{self.title} has no rows")
+            raise ValueError(
+                f"{self.title} has no rows: {', '.join(self.origins[:3])} is empty, or all is filtered out"
+            )
         raise ValueError(f"{self.title}: none of {len(errors)} rows tried can be used; the first: {errors[0]}")
 
     def build(self, row: Row) -> Example:

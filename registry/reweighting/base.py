@@ -47,6 +47,12 @@ class ReweightingPolicy(ABC):
     def objectives(self) -> tuple[str, ...]:
         return tuple(self.signal_kinds)
 
+    @property
+    def warm_up(self) -> int:
+        """Updates that must have come before the weights can leave where they started, were every objective in each; 0: not
+        told. A run that ends before is told so."""
+        return 0
+
     @abstractmethod
     def update(self, signals: Mapping[str, float]) -> None:
         """Takes the signals of one optimizer step; an objective that was absent from it is not in the mapping.

@@ -38,6 +38,10 @@ class DynamicWeightAverage(ReweightingPolicy):
         self.temperature = temperature
         self._losses: dict[str, deque[float]] = {name: deque(maxlen=2) for name in self.objectives}
 
+    @property
+    def warm_up(self) -> int:
+        return 2
+
     def update(self, signals: Mapping[str, float]) -> None:
         self.check_known(signals)
         for name, loss in finite_losses(signals, self.signal_kinds).items():

@@ -125,6 +125,10 @@ class Recap(ReweightingPolicy):
         self._ignored: Counter[str] = Counter()
         self._smoothed = dict.fromkeys(self.objectives, 1.0)
 
+    @property
+    def warm_up(self) -> int:
+        return 2 * self.window
+
     def update(self, signals: Mapping[str, float]) -> None:
         """Adds the signals of one optimizer step to the histories of the objectives present in it."""
         self.check_known(signals)

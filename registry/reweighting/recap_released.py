@@ -85,6 +85,10 @@ class RecapReleased(ReweightingPolicy):
         self._history: dict[str, deque[float]] = {}  # in the order in which objectives were first seen
         self._updates = 0
 
+    @property
+    def warm_up(self) -> int:
+        return 2
+
     def update(self, signals: Mapping[str, float]) -> None:
         self.check_known(signals)
         for name in self.objectives:

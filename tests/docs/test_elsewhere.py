@@ -46,7 +46,7 @@ def two_outputs() -> dict[str, Any]:
 
 def test_every_block_is_run() -> None:
     assert PAGE.count("```python") == 5
-    assert len(SECTIONS) == 6  # one is a command
+    assert len(SECTIONS) == 7  # one is a command, one a gin file
 
 
 def test_trl() -> None:

@@ -88,7 +88,7 @@ def test_check_shows_what_matters_on_one_screen(small_bindings: list[str]) -> No
     assert len(output.splitlines()) < 40
     for shown in ("grounding", "answer_format", "all weights", "2 completions of up to 8 tokens", "AdamW at 0.0002"):
         assert shown in " ".join(output.split())
-    assert "recap.window" not in output
+    assert "recap.temperature" not in output
     assert "valid" in output
 
 

@@ -74,6 +74,25 @@ def test_the_baseline_and_the_step_are_chosen(runs: list[Path]) -> None:
     assert "give --margin to test for equivalence" in output
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3], ids=["runs", "a sweep", "sweeps"])
+def test_a_folder_stands_for_the_runs_in_it(runs: list[Path], tmp_path: Path, depth: int) -> None:
+    folder = tmp_path.joinpath("named", *"ab"[: depth - 1])
+    folder.mkdir(parents=True)
+    for directory in runs:
+        directory.rename(folder / directory.name)
+    code, output = run(str(tmp_path / "named"))
+    assert code == 0, output
+    assert all(str(folder / directory.name) in output for directory in runs)
+    assert "difference from recap, over matched seeds" in output  # of the first by name
+
+
+def test_a_database_that_is_not_there_is_an_error_and_is_not_made(tmp_path: Path) -> None:
+    code, output = run("--uri", f"sqlite:///{tmp_path}/none/mlflow.db", "--filter", "params.steps = '2'")
+    assert code == 2
+    assert "no database there" in output
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_single_run_is_shown_without_inference(runs: list[Path]) -> None:
     code, output = run(str(runs[0]))
     assert code == 0, output
@@ -83,12 +102,13 @@ def test_a_single_run_is_shown_without_inference(runs: list[Path]) -> None:
 
 def test_refusals_are_one_readable_error(runs: list[Path], tmp_path: Path) -> None:
     (runs[1] / "outcomes" / "step-000060.parquet").unlink()
+    (empty := tmp_path / "empty").mkdir()
     for arguments, expected in (
         ((str(runs[0]), str(runs[1])), "other steps"),
         ((str(runs[0]), "--step", "7"), "not evaluated at step 7; its outcomes are of steps 0, 20, 60"),
         ((str(runs[0]), "--baseline", "static"), "no group 'static' to compare with; there are uniform"),
-        ((str(tmp_path / "nowhere"),), "neither a run directory that is there nor a run id"),
-        ((str(tmp_path),), "no outcomes there"),
+        ((str(tmp_path / "nowhere"),), "neither a directory that is there nor a run id"),
+        ((str(empty),), "no run there, nor in the folders in it"),
         ((), "no runs to compare"),
         (("0" * 32,), "has no run"),
     ):

@@ -58,6 +58,9 @@ def test_mlflow_holds_the_whole_run(small: Small, tmp_path: Path) -> None:
     for quantity in ("signal", "weight", "loss"):
         for objective in ("accuracy", "thinking_format", "iou", "answer_format", "next_token"):
             assert [step for step, _ in history(run.tracker.run_id, f"{quantity}/{objective}")] == [1, 2, 3]
+    losses, signals = (history(run.tracker.run_id, f"{kind}/next_token") for kind in ("loss", "signal"))
+    for (_, loss), (_, told) in zip(losses, signals, strict=True):
+        assert told == pytest.approx(4 * loss, rel=1e-5)  # carried by one of the step's four domains: docs/mlflow.md
     assert [s for s, _ in history(run.tracker.run_id, "convergence/accuracy")]
     assert [s for s, _ in history(run.tracker.run_id, "instability/accuracy")]
     assert [s for s, _ in history(run.tracker.run_id, "capability/grounding")] == [0, 3]

@@ -142,6 +142,7 @@ CASES: dict[str, Case] = {
     "verl_function": Case(
         build("verl_function", function=f"{FILE}:compute_score", data_source="sums"), NUMBER, said("42"), wrong=("41",)
     ),
+    "verifiers_taskset": Case(build("verifiers_taskset"), TEXT, extra="verifiers"),
     "vqa_accuracy": Case(build("vqa_accuracy"), VQA, wrong=("<answer>perhaps</answer>",)),
     "weighted_sum": Case(composed("weighted_sum"), NUMBER, most=1),
 }
