@@ -1,7 +1,7 @@
 """What the site holds: docs/ and the pages at the top of the repository, under the paths that they have there.
 
-MkDocs takes one folder, and a link out of it leads nowhere. Here every page keeps its path in the repository, so that a link works
-in a checkout and on the site alike, and MkDocs checks it; README is the home page.
+MkDocs takes one folder, and a link out of it leads nowhere. Here every page keeps its path in the repository, so that a link
+works in a checkout and on the site alike, and MkDocs checks it; README is the home page.
 """
 
 from __future__ import annotations
