@@ -6,6 +6,7 @@ A code host and the site give headings the same anchors, and resolve relative li
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,31 @@ def test_links_lead_to_pages_of_the_site_and_to_headings_that_are_there(page: st
         target = ((ROOT / page).parent / path).resolve().relative_to(ROOT).as_posix() if path else page
         assert target in ON_THE_SITE, f"{page}: {link} is not on the site: name the file in backticks, without a link"
         assert not anchor or anchor in anchors(target), f"{page}: {target} has no heading #{anchor}"
+
+
+def read_differently(text: str) -> list[str]:
+    """Lines that end a list, or begin none, on the site alone: Python-Markdown asks for blank lines, and for four spaces."""
+    item = re.compile(r" *(?:[-*]|\d+\.) ")
+    found = []
+    for before, line in itertools.pairwise(["", *text.splitlines()]):
+        shallow = not before.strip() and re.match(r" {1,3}\S", line)
+        part = not before.strip() or item.match(before) or re.match(r"#| {2,3}\S", before)
+        unparted = item.match(line) and not part
+        if shallow or unparted:
+            found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lists_are_read_alike_by_a_code_host_and_by_the_site(page: str) -> None:
+    assert read_differently(prose(page)) == []
+
+
+def test_what_would_be_read_differently_is_found() -> None:
+    assert read_differently("1. one\n\n   ![](a.png)\n") == ["   ![](a.png)"]
+    assert read_differently("1. one\n\n    ![](a.png)\n2. two\n") == ["2. two"]
+    assert read_differently("Parts:\n- one\n") == ["- one"]
+    assert read_differently("Parts:\n\n- one\n  goes on\n- two\n\n    more\n\n- three\n") == []
 
 
 def defined(module: str) -> set[str]:
