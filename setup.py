@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"],  # make docs
     "lightning": ["lightning>=2.5"],  # recap.integrations.lightning
     "lm-eval": ["lm-eval[hf]>=0.4.13"],  # recap eval
     "lora": ["peft>=0.20"],

@@ -14,16 +14,12 @@ AdvantageScale = Literal["group", "batch", "none"]
 WeightsActOn = Literal["loss", "advantage", "normalized_advantage", "reward"]
 """Where λ acts on objectives trained by reinforcement; A_k are the advantages of objective k.
 
-==================== ======================================================== =========================================
-value                meaning                                                  elsewhere
-==================== ======================================================== =========================================
-loss                 λ_k times the surrogate of A_k                           the RECAP paper
-advantage            one surrogate of the mean of λ_k A_k                     GDPO without its batch normalisation
-normalized_advantage one surrogate of (Σ λ_k A_k) / (its batch std + 1e-4)    GDPO (arXiv 2601.05242); TRL
-                                                                              `normalize_then_sum`
-reward               one surrogate of the advantages of Σ λ_k r_k             RECAP's public code; TRL
-                                                                              `sum_then_normalize`
-==================== ======================================================== =========================================
+| value | meaning | elsewhere |
+|---|---|---|
+| loss | λ_k times the surrogate of A_k | the RECAP paper |
+| advantage | one surrogate of the mean of λ_k A_k | GDPO without its batch normalisation |
+| normalized_advantage | one surrogate of (Σ λ_k A_k) / (its batch std + 1e-4) | GDPO (2601.05242); TRL `normalize_then_sum` |
+| reward | one surrogate of the advantages of Σ λ_k r_k | RECAP's public code; TRL `sum_then_normalize` |
 
 Sums run over the objectives that apply to a completion. Under `advantage`, while the model is the one that sampled, the
 gradient is that of `loss`. Under `reward` with a standard deviation as scale a factor common to a domain's objectives
@@ -45,17 +41,14 @@ class GRPO:
     Of token t of a completion: l_t = -min(ρ_t A, clip(ρ_t, 1 - ε, 1 + ε_high) A) + β kl_t, ρ_t = exp(log π - log π_old).
     Source: arXiv 2402.03300, equations 3 and 4. The variants and TRL's names for them:
 
-    ==================== ============================================================ ==========================
-    variant              settings                                                     TRL
-    ==================== ============================================================ ==========================
-    GRPO, 2402.03300     the defaults                                                 loss_type 'grpo'
-    DAPO, 2503.14476     normalization 'token', clip_high 0.28, mask_truncated        'dapo' ('bnpo': per micro-batch)
-    Dr. GRPO, 2503.20783 normalization 'constant', scale 'none'                       'dr_grpo'
-    GSPO, 2507.18071     importance_ratio 'sequence', clip 3e-4, clip_high 4e-4       importance_sampling_level
-    Lite PPO, 2508.08221 normalization 'token', scale 'batch'                         scale_rewards 'batch'
-    truncated importance sampler_correction, where a generator of its own samples     vllm_importance_sampling_mode
-    sampling             (`rollout.generator`)                                        '..._truncate'
-    ==================== ============================================================ ==========================
+    | variant | settings | TRL |
+    |---|---|---|
+    | GRPO, 2402.03300 | the defaults | loss_type 'grpo' |
+    | DAPO, 2503.14476 | normalization 'token', clip_high 0.28, mask_truncated | 'dapo' ('bnpo': per micro-batch) |
+    | Dr. GRPO, 2503.20783 | normalization 'constant', scale 'none' | 'dr_grpo' |
+    | GSPO, 2507.18071 | importance_ratio 'sequence', clip 3e-4, clip_high 4e-4 | importance_sampling_level |
+    | Lite PPO, 2508.08221 | normalization 'token', scale 'batch' | scale_rewards 'batch' |
+    | truncated importance sampling | sampler_correction, under a `rollout.generator` | vllm_importance_sampling_mode |
 
     Args:
         clip: ε, how far the importance ratio counts below 1.

@@ -45,6 +45,7 @@ class ReweightingPolicy(ABC):
 
     @property
     def objectives(self) -> tuple[str, ...]:
+        """Their names, in the order in which they were given."""
         return tuple(self.signal_kinds)
 
     @property
@@ -87,9 +88,11 @@ class ReweightingPolicy(ABC):
         return {}
 
     def state_dict(self) -> dict[str, Any]:
+        """All that `update` has changed, as copies: with it a resumed run goes on as if it had never stopped."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state_dict` gave. Raises: ValueError: a state that is not of this policy."""
         if state:
             raise ValueError(f"{type(self).__name__} keeps no state, but was given {sorted(state)}")
 

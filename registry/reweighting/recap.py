@@ -43,23 +43,23 @@ class Recap(ReweightingPolicy):
     lies in [0, 20]. Over signals > 0, c meets that bound only when a mean changes tenfold between the windows, and i stays
     below 1 + sqrt(W / 2).
 
-    Ours, and off by default: a floor f, λ' = f + (1 - f) λ, and smoothing β, λ'_t = β λ'_(t-1) + (1 - β) λ_t from λ'_0 = 1
+    Ours, and off by default: a floor f, λ' = f + (1 - f) λ, and smoothing β, `λ'_t = β λ'_(t-1) + (1 - β) λ_t` from `λ'_0 = 1`
     (then the floor). Both keep the mean at 1. `averages="exponential"` puts an exponential average of the same mean age in
     the place of each window (`registry.reweighting.averages`); λ leaves 1 at the same step. α = 1 is c alone, α = 0 i alone.
 
     Where the paper is silent:
-        Histories of different length: each objective keeps λ = 1 until its own history is full; the full ones share
-            their part among themselves, λ = (number of full ones) · softmax(s / T). The mean is 1 throughout.
-        Absent objective: its history does not advance, and its score stays.
-        NaN or inf: counted (`ignored` in the diagnostics) and otherwise treated as absent.
-        Denominator of c negative: c = 1 + (a - b) / |b| for c = a / b, the same number for b > 0, so that c > 1 still
-            means improving. Denominator 0: the limits of both, c = 10 for a > 0 and c = 0 for a < 0. Both means 0: c = 1.
-        Means of i negative: i = σ / (|μ| + |μ̃|), the same number for means > 0. All signals 0: i = 0;
-            both means 0 though the signals vary: i = 10.
-        Another bound (`rate_limit`): it takes the place of 10 throughout. None: c and i are not cut, so c can be < 0
-            where a mean is. A denominator that is 0, or vanishes beside the largest signal (1e-323 of it), still gives
-            the 10, 0 or 1 above. A ratio that overflows counts as half the largest float, so that s stays finite;
-            objectives of equal s have equal weights.
+        - Histories of different length: each objective keeps λ = 1 until its own history is full; the full ones share
+          their part among themselves, λ = (number of full ones) · softmax(s / T). The mean is 1 throughout.
+        - Absent objective: its history does not advance, and its score stays.
+        - NaN or inf: counted (`ignored` in the diagnostics) and otherwise treated as absent.
+        - Denominator of c negative: c = 1 + (a - b) / |b| for c = a / b, the same number for b > 0, so that c > 1 still
+          means improving. Denominator 0: the limits of both, c = 10 for a > 0 and c = 0 for a < 0. Both means 0: c = 1.
+        - Means of i negative: i = σ / (|μ| + |μ̃|), the same number for means > 0. All signals 0: i = 0;
+          both means 0 though the signals vary: i = 10.
+        - Another bound (`rate_limit`): it takes the place of 10 throughout. None: c and i are not cut, so c can be < 0
+          where a mean is. A denominator that is 0, or vanishes beside the largest signal (1e-323 of it), still gives
+          the 10, 0 or 1 above. A ratio that overflows counts as half the largest float, so that s stays finite;
+          objectives of equal s have equal weights.
 
     At T = 5 ordinary signals leave λ within some per cent of 1: look at the spread of the logged weights before
     crediting them with anything. α = 0.5 halves s, so (α = 0.5, T = 5) gives the weights of (s = c + i, T = 10).
