@@ -116,17 +116,10 @@ def _in_training(runs: Runs, arm: str) -> list[Claim]:
     if seconds:
         mean, interval = _estimate([ours / theirs - 1 for ours, theirs in seconds])
         ours = f"{100 * mean:+.1f} % a step{_between(interval, 100, '.1f')}"
-        one = math.isnan(interval.low)
-        verdict = (
-            "one seed"
-            if one
-            else "contradicted"
-            if interval.low > 0
-            else "reproduced"
-            if interval.high < 0.05
-            else "open"
-        )
-        found.append(Claim("§4", f"{arm}: no slower than uniform (by 5 %)", "none", ours, verdict))
+        verdict = "one seed" if math.isnan(interval.low) else "contradicted" if interval.low > 0 else "open"
+        if interval.low > -0.05 and interval.high < 0.05:  # a machine with other work shows more than that either way
+            verdict = "reproduced"
+        found.append(Claim("§4", f"{arm}: as fast as uniform (within 5 %)", "none", ours, verdict))
     return [*found, *_saturation(list(runs[arm].values()), arm)]
 
 

@@ -113,7 +113,7 @@ def test_claims_say_what_the_numbers_allow() -> None:
     accuracy = found["recap_t0.2: more accuracy in training than uniform"]
     assert accuracy.verdict == "reproduced"
     assert accuracy.ours.startswith("+2.1 (")
-    assert found["recap_t0.2: no slower than uniform (by 5 %)"].verdict == "contradicted"
+    assert found["recap_t0.2: as fast as uniform (within 5 %)"].verdict == "contradicted"
     assert found["recap_t0.2: c of the thinking format goes to 1 (within 0.05)"].verdict == "reproduced"
     assert found["recap_t0.2: i of the thinking format goes to 0 (within 0.05)"].verdict == "not seen"
     order = next(line for line in claims(runs) if line.source == "Fig. 11")
