@@ -134,7 +134,9 @@ def test_commands_in_sentences_have_the_options_they_are_said_to_have(page: Path
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for name, rest in re.findall(r"`recap ([a-z]+)\b([^`]*)`", prose):
         assert name in COMMANDS.commands, f"{page.name}: there is no command {name!r}"
-        options = {option for p in COMMANDS.commands[name].params for option in p.opts} | {"--help"}
+        command = COMMANDS.commands[name]
+        commands = [command, *getattr(command, "commands", {}).values()]  # those of a group too
+        options = {option for one in commands for p in one.params for option in p.opts} | {"--help"}
         said = set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest))
         assert said <= options, f"{page.name}: recap {name} has no {said - options}"
 
