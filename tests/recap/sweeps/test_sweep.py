@@ -198,7 +198,8 @@ def test_a_sweep_that_is_stopped_goes_on_to_its_table(tmp_path: Path) -> None:
     command += ["--allow-unused", "--output", str(sweep), *arguments]
     process = subprocess.Popen(command)
     until = time.monotonic() + 120
-    while time.monotonic() < until and not (sweep / "uniform" / "seed-0" / "outcomes").is_dir():
+    measured = [sweep / policy / "seed-0" / "outcomes" for policy in ("recap", "uniform")]
+    while time.monotonic() < until and not all(folder.is_dir() for folder in measured):
         time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
