@@ -329,7 +329,7 @@ LORA = ("train.reweighting = @reweighting.kl_only", "train.adapter = @lora()", "
     "more",
     [
         pytest.param(RECAP, id="recap"),
-        pytest.param(RELEASED, id="recap_released"),
+        pytest.param(RELEASED, id="recap_released", marks=pytest.mark.slow),
         pytest.param(LORA, id="lora", marks=pytest.mark.slow),
         # A domain a step, whose shared objectives remember the other.
         pytest.param((*RECAP, "train.mixture = @mixtures.alternate()"), id="alternate", marks=pytest.mark.slow),

@@ -85,7 +85,14 @@ def losses_and_status(run: Path) -> tuple[dict[int, float], str]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("place", "status"), [("draw", "FAILED"), ("stop", "KILLED"), ("update", "FAILED")])
+@pytest.mark.parametrize(
+    ("place", "status"),
+    [
+        ("draw", "FAILED"),
+        pytest.param("stop", "KILLED", marks=pytest.mark.slow),
+        pytest.param("update", "FAILED", marks=pytest.mark.slow),
+    ],
+)
 def test_what_happens_to_one_process_ends_both_with_a_checkpoint(
     arguments: list[str], tmp_path: Path, place: str, status: str
 ) -> None:
