@@ -65,6 +65,6 @@ def search(
         table.add_row(str(trial.number), f"{trial.value:.6g}", *(f"{trial.params[name]}" for name in names))
     console.print(table)
     for failure in failures:
-        say(f"failed: {failure.child.name}: {failure.reason}; see {failure.child.log}")
+        say(str(failure))
     if not ended:
         raise typer.Exit(1)

@@ -80,6 +80,6 @@ def laptop(
         console.print("stopped; the same command goes on")
         raise typer.Exit(130) from None
     for failure in failures:
-        console.print(f"failed: {failure.child.name}: {failure.reason}; see {failure.child.log}")
+        console.print(str(failure))
     if failures:
         raise typer.Exit(1)

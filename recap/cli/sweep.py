@@ -76,9 +76,8 @@ def execute(
         heading = iter([f"sweep in {directory}; to go on with it: recap sweep --resume {directory}"])
 
         def say(line: str) -> None:
-            for (
-                first
-            ) in heading:  # before the first line of a sweep that has begun: one whose plan does not hold says none
+            # Before the first line of a sweep that has begun: one whose plan does not hold says none.
+            for first in heading:
                 console.print(first)
             console.print(line)
 
@@ -95,7 +94,7 @@ def execute(
         say(f"note: {note}")
     if result.failures:
         for failure in result.failures:
-            say(f"failed: {failure.child.name}: {failure.reason}; see {failure.child.log}")
+            say(str(failure))
         raise typer.Exit(1)
 
 

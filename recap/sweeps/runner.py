@@ -27,6 +27,9 @@ class Failure:
     child: Child
     reason: str
 
+    def __str__(self) -> str:
+        return f"failed: {self.child.name}: {self.reason}; see {self.child.log}"
+
 
 class Runner:
     """Starts what is not finished, and goes on with what was begun.

@@ -51,9 +51,10 @@ def findings(runs: Runs) -> list[Finding]:
     ]
 
 
-def mean_score(run: ArmRun, skills: Sequence[str]) -> float:
-    """Mean over skills of the mean score over examples, after the last step."""
-    return float(np.mean([run.after[skill].mean() for skill in skills]))
+def mean_score(run: ArmRun, skills: Sequence[str], base: bool = False) -> float:
+    """Mean over skills of the mean score over examples, after the last step, or of the base."""
+    scores = run.base if base else run.after
+    return float(np.mean([scores[skill].mean() for skill in skills]))
 
 
 def contrast(runs: Runs, arm: str, other: str, skills: Sequence[str] = KEPT) -> Difference | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from recap.report.style import COLOURS, new_figure, panels, styled
 from recap.studies.laptop.arms import BASELINE, KEPT, LEARNT, MARGIN
-from recap.studies.laptop.endpoint import Finding
-from recap.studies.laptop.runs import ArmRun, Runs
+from recap.studies.laptop.endpoint import Finding, mean_score
+from recap.studies.laptop.runs import Runs
 
 HEIGHT_OF_ARM = 0.13  # rows of panels
 
@@ -30,38 +31,28 @@ def draw(found: Sequence[Finding], runs: Runs, path: Path) -> None:
         left.set_xlabel("kept skills, points above uniform replay")
         left.grid(axis="y", visible=False)
         any_run = next(iter(runs[shown[0].arm].values()))
-        right.plot(*(100 * _mean(any_run, skills, base=True) for skills in (LEARNT, KEPT)), "*", color="black", ms=11)
-        right.annotate(
-            "base",
-            [100 * _mean(any_run, skills, base=True) for skills in (LEARNT, KEPT)],
-            (8, 2),
-            textcoords="offset points",
-        )
+        base = [100 * mean_score(any_run, skills, base=True) for skills in (LEARNT, KEPT)]
+        right.plot(*base, "*", color="black", ms=11)
+        right.annotate("base", base, (8, 2), textcoords="offset points")
         right.set(xlabel="counting and arithmetic, score in points", ylabel="kept skills")
         right.margins(0.12)
         figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _forest(axis: object, place: int, one: Finding, runs: Runs, colour: str) -> None:
-    draw_on = axis.plot  # type: ignore[attr-defined]
+def _forest(axis: Any, place: int, one: Finding, runs: Runs, colour: str) -> None:
     if one.primary is None:
-        draw_on(0, place, "|", color=colour, ms=12)
+        axis.plot(0, place, "|", color=colour, ms=12)
         return
     both = sorted(runs[one.arm].keys() & runs[BASELINE].keys())
-    by_seed = [100 * (_mean(runs[one.arm][seed], KEPT) - _mean(runs[BASELINE][seed], KEPT)) for seed in both]
-    draw_on(by_seed, [place + 0.18] * len(by_seed), "o", color=colour, ms=3.5, alpha=0.5, mew=0)
+    by_seed = [100 * (mean_score(runs[one.arm][seed], KEPT) - mean_score(runs[BASELINE][seed], KEPT)) for seed in both]
+    axis.plot(by_seed, [place + 0.18] * len(by_seed), "o", color=colour, ms=3.5, alpha=0.5, mew=0)
     if not math.isnan(one.primary.interval.low):
-        draw_on([100 * end for end in one.primary.interval], [place, place], "-", color=colour, lw=2)
-    draw_on(100 * one.primary.mean, place, "D", color=colour, ms=6)
+        axis.plot([100 * end for end in one.primary.interval], [place, place], "-", color=colour, lw=2)
+    axis.plot(100 * one.primary.mean, place, "D", color=colour, ms=6)
 
 
-def _frontier(axis: object, one: Finding, runs: Runs, colour: str) -> None:
-    points = [(100 * _mean(run, LEARNT), 100 * _mean(run, KEPT)) for run in runs[one.arm].values()]
+def _frontier(axis: Any, one: Finding, runs: Runs, colour: str) -> None:
+    points = [(100 * mean_score(run, LEARNT), 100 * mean_score(run, KEPT)) for run in runs[one.arm].values()]
     x, y = zip(*points, strict=True)
-    axis.plot(x, y, "o", color=colour, ms=3.5, alpha=0.5, mew=0)  # type: ignore[attr-defined]
-    axis.plot(sum(x) / len(x), sum(y) / len(y), "D", color=colour, ms=7)  # type: ignore[attr-defined]
-
-
-def _mean(run: ArmRun, skills: Sequence[str], base: bool = False) -> float:
-    scores = run.base if base else run.after
-    return float(sum(scores[skill].mean() for skill in skills) / len(skills))
+    axis.plot(x, y, "o", color=colour, ms=3.5, alpha=0.5, mew=0)
+    axis.plot(sum(x) / len(x), sum(y) / len(y), "D", color=colour, ms=7)

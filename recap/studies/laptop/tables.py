@@ -12,6 +12,7 @@ from recap.studies.laptop.arms import ARMS, MARGIN
 from recap.studies.laptop.claims import Claim
 from recap.studies.laptop.endpoint import Finding
 from recap.studies.laptop.runs import ArmRun, Runs
+from recap.studies.markdown import markdown_table
 
 
 def write_csv(runs: Runs, path: Path) -> None:
@@ -92,8 +93,7 @@ def _claims(lines: Sequence[Claim]) -> list[str]:
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
+    return markdown_table(titles, rows, [" --- "] * len(titles))
 
 
 def points(found: Difference) -> str:

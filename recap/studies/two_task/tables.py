@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from recap.studies.markdown import markdown_table
 from recap.studies.two_task.measures import Interval
 from recap.studies.two_task.problem import STARTS, Array
 from recap.studies.two_task.study import Outcome, Settings
@@ -120,8 +121,4 @@ def _number(value: float, digits: int) -> str:
 
 
 def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(header) + " |",
-        "|" + "---|" + "---:|" * (len(header) - 1),
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
+    return markdown_table(header, rows, ["---", *["---:"] * (len(header) - 1)])
