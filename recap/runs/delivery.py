@@ -10,7 +10,7 @@ from recap.runs.mlflow_run import MLflowRun, is_final, together
 from recap.runs.mlflow_store import first_line
 from recap.runs.spill import Entry, Spill, name_of, was_refused
 
-EVERY_S = 15.0  # a batch of metrics takes a database about as long as a single one; MLflow's pages look every 30 s
+FIRST_S, EVERY_S = 5.0, 30.0  # doubled in between: a batch costs more than its metrics; MLflow's pages look every 30 s
 ENTRIES_PER_CALL = 200
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0  # doubled in between
 REFUSALS = 3  # of one entry, each while MLflow takes others, until it is put aside
@@ -45,7 +45,7 @@ class Delivery:
         self._wake = threading.Condition()
         self._next: list[Entry] = []  # the oldest entries, read once
         self._closing = self._given_up = self._under_way = False
-        self._retry_s = FIRST_RETRY_S
+        self._every_s, self._retry_s = FIRST_S, FIRST_RETRY_S
         self._progress_at = time.monotonic()
         self._thread = threading.Thread(target=self._work, daemon=True, name="recap-mlflow")
         self._thread.start()
@@ -90,7 +90,7 @@ class Delivery:
             if self._closing and not len(self.spill):
                 return
             with self._wake:
-                closing, pause = self._closing, self._pause() if self.error else EVERY_S
+                closing, pause = self._closing, self._pause()
                 if self.error or not closing:
                     self._wake.wait_for(lambda: self._given_up or self._closing != closing, pause)  # noqa: B023
 
@@ -164,6 +164,9 @@ class Delivery:
             self.error += f"; and {self.spill.folder} cannot be written: {full}"
 
     def _pause(self) -> float:
-        """Until the next attempt; a run that ends does not wait for long."""
+        """Until more is gathered, or until the next attempt; a run that ends does not wait for long."""
+        if not self.error:
+            pause, self._every_s = min(EVERY_S, self._every_s), min(EVERY_S, 2 * self._every_s)
+            return pause
         pause, self._retry_s = self._retry_s, min(LAST_RETRY_S, 2 * self._retry_s)
         return min(pause, 1.0) if self._closing else pause
