@@ -98,9 +98,11 @@ def _info(group: Group, g: int, id: str, run_id: str, experiment_id: str) -> Any
     from mlflow.entities import TraceInfo, TraceLocation, TraceState
 
     completion = group["completions"][g]
-    tokens = {"input_tokens": group["prompt_tokens"], "output_tokens": completion["tokens"]}
+    read, said = group["prompt_tokens"], completion["tokens"]
+    tokens = {"input_tokens": read, "output_tokens": said, "total_tokens": read + said} if read is not None else None
     place = f"step {group['step']} {group['domain']} {group['example']}"
     again = f" #{group['occurrence']}" if group["occurrence"] else ""
+    session = f"{group['session']} {run_id[:8]}" if "session" in group else f"{run_id[:8]} {place}{again}"
     return TraceInfo(
         trace_id=f"tr-{id}",
         trace_location=TraceLocation.from_experiment_id(experiment_id),
@@ -112,8 +114,8 @@ def _info(group: Group, g: int, id: str, run_id: str, experiment_id: str) -> Any
         trace_metadata={
             "mlflow.trace_schema.version": "3",
             "mlflow.sourceRun": run_id,
-            "mlflow.trace.session": f"{run_id[:8]} {place}{again}"[:SESSION],
-            "mlflow.trace.tokenUsage": json.dumps({**tokens, "total_tokens": sum(tokens.values())}),
+            "mlflow.trace.session": session[:SESSION],
+            **({} if tokens is None else {"mlflow.trace.tokenUsage": json.dumps(tokens)}),
         },
         tags={
             "mlflow.traceName": group["domain"],
@@ -121,6 +123,7 @@ def _info(group: Group, g: int, id: str, run_id: str, experiment_id: str) -> Any
             "domain": group["domain"],
             "example": group["example"],
             "completion": f"{g + 1} of {len(group['completions'])}",
+            **group.get("tags", {}),
         },
         assessments=_assessments(group, completion, id),
     )
@@ -157,15 +160,7 @@ def _span(group: Group, g: int, id: str, messages: Sequence[Mapping[str, Any]]) 
         "mlflow.traceRequestId": f"tr-{id}",
         "mlflow.spanType": "CHAT_MODEL",
         "mlflow.spanInputs": {"messages": messages},
-        "mlflow.spanOutputs": {
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": completion["text"]},
-                    "finish_reason": "length" if completion["truncated"] else "stop",
-                }
-            ]
-        },
+        "mlflow.spanOutputs": completion.get("outputs") or _said(completion),
         "step": group["step"],
         "domain": group["domain"],
         "example": group["example"],
@@ -188,6 +183,13 @@ def _span(group: Group, g: int, id: str, messages: Sequence[Mapping[str, Any]]) 
             "attributes": {name: json.dumps(value) for name, value in attributes.items()},
         }
     )
+
+
+def _said(completion: Mapping[str, Any]) -> dict[str, Any]:
+    """As a chat model's answer, which MLflow shows beside the question."""
+    message = {"role": "assistant", "content": completion["text"]}
+    reason = "length" if completion["truncated"] else "stop"
+    return {"choices": [{"index": 0, "message": message, "finish_reason": reason}]}
 
 
 def _digest(run_id: str, group: Group, rest: str) -> str:
