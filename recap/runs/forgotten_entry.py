@@ -14,12 +14,12 @@ EACH, MOST = 3, 24  # traces of an evaluation: of each capability, and of all
 
 
 def forgotten_entry(capability: Capability, forgotten: Forgotten, step: int, turn: int, at: int) -> Entry:
-    """A forgotten example as a group of one completion, which MLflow lists apart from what was sampled.
+    """A forgotten example as a group of one completion, both answers in it; those of one capability and step are a session.
 
     Args:
         capability: whose example it is; its source gives the picture once more.
         step: of the evaluation.
-        turn: MLflow lists the newest first: of one evaluation that which comes first.
+        turn: its place among those of the evaluation, up to `MOST`: in a session MLflow shows what is older first.
         at: when, in milliseconds.
     """
     before, now = forgotten.before, forgotten.now
@@ -29,23 +29,18 @@ def forgotten_entry(capability: Capability, forgotten: Forgotten, step: int, tur
     return {
         "group": {
             "step": step,
-            "at": at - turn,
+            "at": at - MOST + turn,
             "domain": f"forgotten: {capability.name}",  # no domain is called so: a name has no colon
             "example": now.example,
             "occurrence": 0,
-            "session": f"forgotten {now.example}",  # the same over all evaluations of a run
+            "session": f"forgotten {capability.name} step {step}",
             "tags": {"forgotten": capability.name},
             **packed(prompt),
             "prompt_tokens": None,
             "weights": {},
             "completions": [
                 {
-                    "text": f"before: {before.completion} now: {now.completion}",
-                    "outputs": {
-                        _title("base model", before): before.completion,
-                        _title(f"step {step}", now): now.completion,
-                        "reference": now.reference,
-                    },
+                    "text": f"{_answer('base model', before)}\n\n{_answer(f'step {step}', now)}",
                     "tokens": now.tokens,
                     "truncated": now.truncated,
                     "rewards": {name: score for name, score in scores.items() if score is not None},
@@ -58,5 +53,6 @@ def forgotten_entry(capability: Capability, forgotten: Forgotten, step: int, tur
     }
 
 
-def _title(model: str, outcome: Outcome) -> str:
-    return f"{model}, score {outcome.score:.2f}"
+def _answer(model: str, outcome: Outcome) -> str:
+    """Markdown, which MLflow shows."""
+    return f"**{model}, score {outcome.score:.2f}:**\n\n{outcome.completion}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from registry.chat import Chat
 
 PREVIEW = 1000  # characters of prompt and completion in the list of traces
 SESSION = 250  # characters of a session's name that MLflow takes
+NOT_IN_ADDRESS = r"[/\\?#%]"  # a session with one of them has no page in MLflow 3.17
 
 Group = Mapping[str, Any]  # as `group_entry` makes it
 
@@ -101,7 +103,7 @@ def _info(group: Group, g: int, id: str, run_id: str, experiment_id: str) -> Any
     read, said = group["prompt_tokens"], completion["tokens"]
     tokens = {"input_tokens": read, "output_tokens": said, "total_tokens": read + said} if read is not None else None
     place = f"step {group['step']} {group['domain']} {group['example']}"
-    again = f" #{group['occurrence']}" if group["occurrence"] else ""
+    again = f" again {group['occurrence']}" if group["occurrence"] else ""
     session = f"{group['session']} {run_id[:8]}" if "session" in group else f"{run_id[:8]} {place}{again}"
     return TraceInfo(
         trace_id=f"tr-{id}",
@@ -114,7 +116,7 @@ def _info(group: Group, g: int, id: str, run_id: str, experiment_id: str) -> Any
         trace_metadata={
             "mlflow.trace_schema.version": "3",
             "mlflow.sourceRun": run_id,
-            "mlflow.trace.session": session[:SESSION],
+            "mlflow.trace.session": re.sub(NOT_IN_ADDRESS, " ", session)[:SESSION],
             **({} if tokens is None else {"mlflow.trace.tokenUsage": json.dumps(tokens)}),
         },
         tags={
@@ -160,7 +162,15 @@ def _span(group: Group, g: int, id: str, messages: Sequence[Mapping[str, Any]]) 
         "mlflow.traceRequestId": f"tr-{id}",
         "mlflow.spanType": "CHAT_MODEL",
         "mlflow.spanInputs": {"messages": messages},
-        "mlflow.spanOutputs": completion.get("outputs") or _said(completion),
+        "mlflow.spanOutputs": {
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": completion["text"]},
+                    "finish_reason": "length" if completion["truncated"] else "stop",
+                }
+            ]
+        },
         "step": group["step"],
         "domain": group["domain"],
         "example": group["example"],
@@ -183,13 +193,6 @@ def _span(group: Group, g: int, id: str, messages: Sequence[Mapping[str, Any]]) 
             "attributes": {name: json.dumps(value) for name, value in attributes.items()},
         }
     )
-
-
-def _said(completion: Mapping[str, Any]) -> dict[str, Any]:
-    """As a chat model's answer, which MLflow shows beside the question."""
-    message = {"role": "assistant", "content": completion["text"]}
-    reason = "length" if completion["truncated"] else "stop"
-    return {"choices": [{"index": 0, "message": message, "finish_reason": reason}]}
 
 
 def _digest(run_id: str, group: Group, rest: str) -> str:
