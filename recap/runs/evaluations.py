@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from recap.evaluation.evaluate import evaluate
@@ -10,9 +12,11 @@ from recap.evaluation.outcomes import Outcomes
 from recap.evaluation.scores import score_of
 from recap.learning.trainer import Trainer
 from recap.runs.drift import DriftRecord, DriftResult
-from recap.runs.forgotten_table import FOLDER, forgotten_rows
+from recap.runs.forgotten_entry import EACH, MOST, forgotten_entry
+from recap.runs.forgotten_table import FOLDER, forgotten_examples, forgotten_rows
 from recap.runs.outcomes import OutcomeRecord, about_run
 from recap.runs.scores import ScoreHistory, forgetting_metrics, sample_metrics, score_metrics
+from recap.runs.spill import Entry
 from recap.runs.tracking import Tracker
 
 TRAINED_ON = 100_000  # examples of each domain that a run that starts looks at, if it has the time
@@ -84,9 +88,18 @@ class Evaluations:
             metrics |= forgetting_metrics(self.outcomes.base, outcomes, self.scores)
             most = self.trainer.experiment.tracking.rollouts_per_table
             self.tracker.table(step, forgotten_rows(self.outcomes.base, outcomes, most), FOLDER)
+            self.tracker.groups(self._forgotten(step, outcomes, min(most, EACH)))
         self.tracker.log(step, metrics)
         if step == 0:
             self.tracker.model(step, {"step": "0", "base_model": self.trainer.loaded.description}, [])
+
+    def _forgotten(self, step: int, outcomes: Outcomes, most: int) -> list[Callable[[int], Entry]]:
+        """What makes the traces of forgotten examples, a few of each capability."""
+        capabilities = {capability.name: capability for capability in self.trainer.experiment.capabilities}
+        found = forgotten_examples(self.outcomes.base, outcomes, most)[:MOST]
+        return [
+            partial(forgotten_entry, capabilities[one.capability], one, step, turn) for turn, one in enumerate(found)
+        ]
 
     def _not_held_out(self, outcomes: Outcomes) -> list[str]:
         domains, capabilities = self.trainer.domains, self.trainer.experiment.capabilities

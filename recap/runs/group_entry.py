@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from dataclasses import asdict
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from recap.data.prompts import Prompt
 from recap.runs.sampled_groups import SampledGroup
 from recap.runs.spill import Entry
 
@@ -30,15 +31,22 @@ def group_entry(group: SampledGroup, at: int) -> Entry:
             "domain": group.domain,
             "example": prompt.example.id,
             "occurrence": prompt.example.occurrence,
-            "question": prompt.text,
-            "system": prompt.system,
-            "shots": [list(shot) for shot in prompt.shots],
-            "pictures": [_png(image) for image in prompt.example.images],
-            "reference": prompt.example.answer,
+            **packed(prompt),
             "prompt_tokens": group.prompt_tokens,
             "weights": dict(group.weights),
             "completions": [asdict(completion) for completion in group.completions],
         }
+    }
+
+
+def packed(prompt: Prompt) -> dict[str, Any]:
+    """What was asked, with its pictures, and the reference; JSON."""
+    return {
+        "question": prompt.text,
+        "system": prompt.system,
+        "shots": [list(shot) for shot in prompt.shots],
+        "pictures": [_png(image) for image in prompt.example.images],
+        "reference": prompt.example.answer,
     }
 
 

@@ -46,6 +46,11 @@ def traces_page(base: str, experiment_id: str) -> str:
     return f"{base}/#/experiments/{experiment_id}/traces?startTimeLabel=ALL&{TRAINING}"
 
 
+def run_traces_page(base: str, experiment_id: str, run_id: str) -> str:
+    """The same of one run; what it forgot at its last evaluation comes first."""
+    return f"{_runs(base, experiment_id)}/{run_id}/traces?{TRAINING}"
+
+
 def comparison_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     """Runs side by side: parameters, metrics, tags."""
     runs, experiments = (

@@ -9,6 +9,7 @@ import base64
 import functools
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from registry.chat import Chat
 
 PREVIEW = 1000  # characters of prompt and completion in the list of traces
 SESSION = 250  # characters of a session's name that MLflow takes
+NOT_IN_ADDRESS = r"[/\\?#%]"  # a session with one of them has no page in MLflow 3.17
 
 Group = Mapping[str, Any]  # as `group_entry` makes it
 
@@ -114,9 +116,11 @@ def _info(group: Group, g: int, id: str, run_id: str, experiment_id: str) -> Any
     from mlflow.entities import TraceInfo, TraceLocation, TraceState
 
     completion = group["completions"][g]
-    tokens = {"input_tokens": group["prompt_tokens"], "output_tokens": completion["tokens"]}
+    read, said = group["prompt_tokens"], completion["tokens"]
+    tokens = {"input_tokens": read, "output_tokens": said, "total_tokens": read + said} if read is not None else None
     place = f"step {group['step']} {group['domain']} {group['example']}"
-    again = f" #{group['occurrence']}" if group["occurrence"] else ""
+    again = f" again {group['occurrence']}" if group["occurrence"] else ""
+    session = f"{group['session']} {run_id[:8]}" if "session" in group else f"{run_id[:8]} {place}{again}"
     return TraceInfo(
         trace_id=f"tr-{id}",
         trace_location=TraceLocation.from_experiment_id(experiment_id),
@@ -128,8 +132,8 @@ def _info(group: Group, g: int, id: str, run_id: str, experiment_id: str) -> Any
         trace_metadata={
             "mlflow.trace_schema.version": "3",
             "mlflow.sourceRun": run_id,
-            "mlflow.trace.session": f"{run_id[:8]} {place}{again}"[:SESSION],
-            "mlflow.trace.tokenUsage": json.dumps({**tokens, "total_tokens": sum(tokens.values())}),
+            "mlflow.trace.session": re.sub(NOT_IN_ADDRESS, " ", session)[:SESSION],
+            **({} if tokens is None else {"mlflow.trace.tokenUsage": json.dumps(tokens)}),
         },
         tags={
             "mlflow.traceName": group["domain"],
@@ -137,6 +141,7 @@ def _info(group: Group, g: int, id: str, run_id: str, experiment_id: str) -> Any
             "domain": group["domain"],
             "example": group["example"],
             "completion": f"{g + 1} of {len(group['completions'])}",
+            **group.get("tags", {}),
         },
         assessments=_assessments(group, completion, id),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from recap.parallel.processes import is_main_process
 from recap.runs.announce import first_lines, last_lines
 from recap.runs.evaluations import Evaluations
 from recap.runs.export import export_run
+from recap.runs.group_entry import group_entry
 from recap.runs.interrupts import Interrupts
 from recap.runs.keeper import Keeper
 from recap.runs.malformed import malformed_lines, malformed_metrics
@@ -183,7 +185,7 @@ class Run:
         if step == 1 or _due(tracking.rollouts_every, step) or self.experiment.over(step):
             rows = rollout_rows(result.batch, self.trainer.domains, self.trainer.objectives, step)
             self.tracker.table(step, rows[: tracking.rollouts_per_table])
-            self.tracker.groups(self._sample(result))
+            self.tracker.groups([partial(group_entry, group) for group in self._sample(result)])
 
     def _sample(self, result: StepResult) -> list[SampledGroup]:
         """The groups of a step that are logged whole; of this process."""

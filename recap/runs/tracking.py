@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,12 @@ from urllib.parse import urlsplit
 
 from recap.experiment.run_settings import MAX_TAG_LENGTH, Tracking
 from recap.runs.delivery import Delivery
-from recap.runs.group_entry import group_entry
 from recap.runs.mlflow_run import MAX_METRICS_PER_CALL, MAX_PARAMS_PER_CALL, TABLES, MLflowRun
 from recap.runs.mlflow_store import find_run, reopen_run, start_run
 from recap.runs.provenance import environment
 from recap.runs.run_page import RunPage
-from recap.runs.sampled_groups import SampledGroup
 from recap.runs.slow_entries import SlowEntries
-from recap.runs.spill import FOLDER, REFUSED, WHERE, Spill
+from recap.runs.spill import FOLDER, REFUSED, WHERE, Entry, Spill
 
 
 class Tracker:
@@ -148,11 +146,11 @@ class Tracker:
         text = json.dumps(table, default=str)
         self._spill.put({"file": f"{folder}/step-{step:06d}.json", "text": text, "table": True})
 
-    def groups(self, groups: Sequence[SampledGroup]) -> None:
-        """Completions to look at, each a trace of its own; pictures are packed beside the training."""
-        if self.enabled:
-            for group in groups:
-                self._slow.put(partial(group_entry, group, _now()))
+    def groups(self, groups: Sequence[Callable[[int], Entry]]) -> None:
+        """Completions to look at, each a trace of its own: what makes the entry, given the time in ms, beside the training."""
+        now = _now()
+        for make in groups if self.enabled else ():
+            self._slow.put(partial(make, now))
 
     def model(self, step: int, params: Mapping[str, str], kept: Sequence[int]) -> None:
         """The model of a step, 0 for the base model, with the scores that were logged for it.

@@ -16,7 +16,16 @@ from typing import Any
 
 from recap.experiment.run_settings import Tracking
 from recap.runs.forgotten_table import FOLDER as FORGOTTEN
-from recap.runs.links import artifact_page, base_of, charts_page, comparison_page, is_server, runs_page, traces_page
+from recap.runs.links import (
+    artifact_page,
+    base_of,
+    charts_page,
+    comparison_page,
+    is_server,
+    run_traces_page,
+    runs_page,
+    traces_page,
+)
 from recap.runs.mlflow_store import SQLITE, connect, find_run, first_line
 from recap.runs.run_directory import run_directory
 from recap.runs.spill import FOLDER, WHERE
@@ -60,8 +69,9 @@ class Pages:
         ]
         lines.append(f"sampled completions, with pictures and rewards: {traces_page(base, self.experiment_id)}")
         if self.forgotten is not None:
-            page = artifact_page(base, self.experiment_id, run_id, self.forgotten)
-            lines.append(f"what {name} forgot, example by example: {page}")
+            table = artifact_page(base, self.experiment_id, run_id, self.forgotten)
+            lines.append(f"what {name} forgot, with pictures: {run_traces_page(base, self.experiment_id, run_id)}")
+            lines.append(f"more of what {name} forgot, as a table: {table}")
         if others:
             ids = [run_id, *(other for other, _ in others)]
             lines.append(f"the newest {len(ids)} side by side: {comparison_page(base, self.experiment_id, ids)}")

@@ -34,11 +34,12 @@ def test_the_pages_of_a_run_and_its_neighbours(tmp_path: Path) -> None:
     first, second = logged(tmp_path / "one", "one"), logged(tmp_path / "two", "two")
     pages = find_pages(tmp_path / "one")
     base = "http://here:1"
-    table, charts, completions, forgotten, both = pages.lines(base)
+    table, charts, completions, pictures, forgotten, both = pages.lines(base)
     where = f"{base}/#/experiments/{pages.experiment_id}/runs"
     assert table == f"runs of {Tracking().experiment}: {where}{ASK}"
     assert charts == f"charts of one: {where}/{first.run_id}/model-metrics{ASK}"
     assert completions.endswith(f"/#/experiments/{pages.experiment_id}/traces?startTimeLabel=ALL&{ASK[1:]}")
+    assert pictures.endswith(f"{where}/{first.run_id}/traces{ASK}")
     assert forgotten.endswith(f"{where}/{first.run_id}/artifacts/forgotten/step-000008.json{ASK}")
     assert str(first.run_id) in both
     assert str(second.run_id) in both

@@ -59,6 +59,7 @@ def test_completions_are_traces_with_their_pictures_and_rewards(
     assert set(by_step) == {"1", "2"}
     sessions = Counter(trace.info.trace_metadata["mlflow.trace.session"] for trace in traces)
     assert set(sessions.values()) == {2}  # the completions of a group together
+    assert not any(set("/?#%") & set(session) for session in sessions)  # MLflow has no page for such a name
     assert {trace.info.trace_metadata["mlflow.sourceRun"] for trace in traces} == {run.tracker.run_id}
     (grounding, *_) = [trace for trace in traces if trace.info.tags["domain"] == "grounding"]
     (span,) = grounding.data.spans
