@@ -80,6 +80,7 @@ setup(
         "pydantic>=2.7",  # bound values against those types and ranges
         "rapidfuzz>=3.9",
         "regex>=2024.5",  # patterns with a time limit
+        "requests>=2.31",  # MLflow's own; asks its server whether it is there
         "rich>=13.7",
         "safetensors>=0.4",
         "scipy>=1.15",  # statistics, and the matching of boxes

@@ -5,15 +5,17 @@
     python tools/bench_lengths.py --part decoding --groups 8 --completions 1024 --prompts 128 --grouping 4
 
 Each number is from a process of its own, forked with the model at hand: CPU seconds of the fastest of three runs, of fewer
-where they take longer than half of the limit, and what memory grew by at most. 'shared' is the default, 'plain' a forward per
+where they take longer than half of the limit; and by how much memory grew at most in a run whose tensors give back what they
+had, since the C library keeps it otherwise, and holds more after each run. 'shared' is the default, 'plain' a forward per
 completion (decoding: one batch in which every completion has a prompt of its own). With `--csv`, what the file holds is not
-measured again: the command goes on where it was stopped. Not for GPUs.
+measured again: the command goes on where it was stopped. For Linux, without a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import itertools
 import math
 import os
@@ -25,7 +27,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -36,6 +38,7 @@ from registry.backends.base import EncodedPrompts, LoadedModel
 
 VOCABULARY = 512
 RUNS = 3
+M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
 class Cell(NamedTuple):
@@ -60,7 +63,7 @@ class Ratios(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was measured; both NaN where the limit, or the memory, did not suffice."""
+    """What was measured; NaN where the limit, or the memory, did not suffice."""
 
     seconds: float
     mebibytes: float
@@ -202,7 +205,7 @@ def decoding(
 
 
 def measured(cell: Cell, limit: float) -> Found:
-    """CPU seconds of the fastest run, and by how many MiB memory grew at most, in a process of its own.
+    """CPU seconds of the fastest run, and by how many MiB memory grew at most in one, each in a process of its own.
 
     Args:
         limit: seconds that all runs together may take; beyond, and where the process dies, nothing is known.
@@ -210,27 +213,45 @@ def measured(cell: Cell, limit: float) -> Found:
     model = small_model(cell.grouping, cell.layers, getattr(torch, cell.dtype))
     work = {"loss": loss, "decoding": decoding}[cell.part]
     prepare = partial(work, model, cell.prompt, cell.group, cell.completion, cell.way == "shared")
+    seconds = in_a_process(partial(fastest, prepare, limit), limit)
+    mebibytes = math.nan if math.isnan(seconds) else in_a_process(partial(growth, prepare), limit)
+    return Found(seconds, mebibytes)
+
+
+def fastest(prepare: Callable[[], Callable[[], object]], limit: float) -> float:
+    run = prepare()
+    started, seconds = time.monotonic(), [once(run)]
+    while len(seconds) < RUNS and time.monotonic() - started < limit / 2:
+        seconds.append(once(run))
+    return min(seconds)
+
+
+def growth(prepare: Callable[[], Callable[[], object]]) -> float:
+    """MiB. Memory of a tensor goes back to the system with it: what is kept for later and fits none is not counted."""
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**16)
+    run = prepare()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def in_a_process(measure: Callable[[], float], limit: float) -> float:
+    """What it returns; NaN where it takes more seconds than the limit, or dies."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         status = 1
         try:
             signal.setitimer(signal.ITIMER_REAL, limit)  # ends it
-            run = prepare()
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            started, seconds = time.monotonic(), [once(run)]
-            while len(seconds) < RUNS and time.monotonic() - started < limit / 2:
-                seconds.append(once(run))
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-            os.write(writing, pickle.dumps((min(seconds), peak / 1024)))
+            os.write(writing, pickle.dumps(measure()))
             status = 0
         finally:
             os._exit(status)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        answer: Any = pipe.read()
+        answer = pipe.read()
     os.waitpid(child, 0)
-    return Found(*pickle.loads(answer)) if answer else Found(float("nan"), float("nan"))
+    return float(pickle.loads(answer)) if answer else math.nan
 
 
 def once(run: Callable[[], object]) -> float:

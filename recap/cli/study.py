@@ -53,6 +53,12 @@ def laptop(
         str | None, typer.Option(help="of experiments/laptop/, with commas; what they are compared with comes along")
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="0-7, or 0,3,7, the same for every arm")] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="a report's scores.csv: its arms are compared with and not run again; docs/laptop_scores.csv"
+        ),
+    ] = None,
     jobs: JobsOption = 2,
 ) -> None:
     """What in RECAP does the work: replay, its weights, or their feedback? 28 arms, eight seeds, a night on 2 cores.
@@ -73,7 +79,7 @@ def laptop(
     place = output or Path("runs") / ("laptop" if form == "long" else f"laptop-{form}")
     console = screen()
     try:
-        failures = run_study(chosen, place, jobs, lambda line: console.print(line))
+        failures = run_study(chosen, place, jobs, lambda line: console.print(line), scores)
     except ValueError as error:
         fail(error)
     except KeyboardInterrupt:

@@ -66,12 +66,17 @@ def _send_scores(client: Any, run: Any, step: int, model: Any) -> None:
 
     run_id, data_sets = run.info.run_id, _held_out(run)
     there = {(metric.key, metric.step) for metric in model.metrics or ()}
-    names = [name for name in run.data.metrics if name == INDEX or name.partition("/")[0] in MEASURES]
+    newest = {point.key: point for point in run.data.to_proto().metrics}
+    names = [name for name in newest if name == INDEX or name.partition("/")[0] in MEASURES]
     metrics = []
     for name in names:
-        points = [point for point in client.get_metric_history(run_id, name) if point.step == step]
-        if points and (name, step) not in there:
-            last = max(points, key=lambda point: point.timestamp)
+        if (name, step) in there or newest[name].step < step:
+            continue
+        last = newest[name]
+        if last.step > step:  # as where another model of the run has been measured since
+            points = [point for point in client.get_metric_history(run_id, name) if point.step == step]
+            last = max(points, key=lambda point: point.timestamp, default=None)
+        if last is not None:
             data_set = data_sets.get(name.partition("/")[2])
             about = {} if data_set is None else {"dataset_name": data_set[0], "dataset_digest": data_set[1]}
             metrics.append(

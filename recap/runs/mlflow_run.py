@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from recap.runs.artifacts import Artifacts
 from recap.runs.mlflow_models import send_model
-from recap.runs.mlflow_store import connect
-from recap.runs.mlflow_traces import send_group
+from recap.runs.mlflow_store import connect, is_own, is_served
+from recap.runs.mlflow_traces import send_groups
 from recap.runs.run_inputs import send_inputs
 from recap.runs.spill import Entry
 
 MAX_METRICS_PER_CALL = 1000  # MLflow's own limits
 MAX_PARAMS_PER_CALL = 100
+TRACES_PER_CALL = 32  # completions whose texts go together: of a step's groups, as they are sampled
 TABLES = "rollouts"  # the folder of the tables, one file per step
 PROBE = "recap.probe"  # a tag that is there for a moment
 
@@ -26,9 +28,13 @@ class MLflowRun:
         uri: MLflow's, resolved.
         run_id: an existing run.
         directory: of the run, where entries name files in it.
+
+    Attributes:
+        is_own: whether this process does the store's work itself, as with a database file.
     """
 
     def __init__(self, uri: str, run_id: str, directory: Path) -> None:
+        self.uri, self.is_own = uri, is_own(uri)
         self.client = connect(uri)
         self.run_id = run_id
         self.artifacts = Artifacts(self.client, run_id, directory)
@@ -47,6 +53,9 @@ class MLflowRun:
         count = together(entries)
         if "values" in entries[0]:
             self._send_metrics(entries[:count], look)
+        elif "group" in entries[0]:
+            groups = [entry["group"] for entry in entries[:count]]
+            send_groups(self.client, self.run_id, self._experiment_id, groups)
         else:
             self._send_other(entries[0])
         return count
@@ -62,6 +71,14 @@ class MLflowRun:
         except Exception:
             return False
         return True
+
+    def is_served(self) -> bool:
+        """Whether somebody may be at work on a request that is under way."""
+        return is_served(self.uri)
+
+    @functools.cached_property
+    def _experiment_id(self) -> str:
+        return str(self.client.get_run(self.run_id).info.experiment_id)
 
     def _send_metrics(self, entries: Sequence[Entry], look: bool) -> None:
         from mlflow.entities import Metric
@@ -94,8 +111,6 @@ class MLflowRun:
             self.artifacts.send(entry)
         elif "inputs" in entry:
             send_inputs(client, run_id, entry["inputs"])
-        elif "group" in entry:
-            send_group(client, run_id, entry["group"])
         elif "model" in entry:
             send_model(client, run_id, entry["model"])
         elif "params" in entry:
@@ -110,13 +125,16 @@ class MLflowRun:
 
 
 def together(entries: Sequence[Entry]) -> int:
-    """How many of the first entries are sent in one request: metrics, as many as it may hold, or a single other one."""
-    if "values" not in entries[0]:
+    """How many of the first entries are sent at once: metrics or groups, as many as may be, or a single other one."""
+    kind = next((kind for kind in ("values", "group") if kind in entries[0]), None)
+    if kind is None:
         return 1
-    count, points = 0, 0
+    count, size = 0, 0
     for entry in entries:
-        points += len(entry.get("values", ()))
-        if "values" not in entry or points > MAX_METRICS_PER_CALL:
+        if kind not in entry:
+            break
+        size += len(entry["values"] if kind == "values" else entry["group"]["completions"])
+        if count and size > (MAX_METRICS_PER_CALL if kind == "values" else TRACES_PER_CALL):
             break
         count += 1
     return count

@@ -7,10 +7,13 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
 
 from recap.experiment.run_settings import Tracking
 
@@ -21,7 +24,8 @@ except ImportError:  # Windows
 
 OPEN_WAIT_S = 120.0
 SQLITE = "sqlite:///"
-SQLITE_WAIT_S = 5.0  # as MLflow's own connections
+SQLITE_WAIT_S = 5.0  # MLflow's own connections wait 20 s for a lock, whatever its address says
+SERVED_WAIT_S = 5.0  # for a server to say that it is there
 HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}  # s; the queue tries again itself
 GIVEN_RUN = "MLFLOW_RUN_ID"  # MLflow's own variable: a run that somebody else has made, to be logged to
 
@@ -50,6 +54,26 @@ def _absolute(uri: str) -> str:
     """MLflow keeps one open database per address as written: a relative one would outlive a change of directory."""
     scheme, path = uri[: len(SQLITE)], uri[len(SQLITE) :]
     return scheme + os.path.abspath(path) if scheme == SQLITE and not path.startswith(("/", ":")) else uri
+
+
+def is_own(uri: str) -> bool:
+    """Whether this process does a store's work itself, in a file: then nobody can be away, and a lock ends by itself."""
+    return urlsplit(uri).scheme in ("", "file", "sqlite")
+
+
+def is_served(uri: str) -> bool:
+    """Whether somebody is there who may be at work on a request: this process, or a server that answers another one.
+
+    A database server is not asked: its own client knows when it is gone.
+    """
+    if is_own(uri):
+        return True
+    if urlsplit(uri).scheme not in ("http", "https"):
+        return False
+    try:
+        return requests.get(f"{uri.rstrip('/')}/health", timeout=SERVED_WAIT_S).status_code < 500
+    except (requests.RequestException, ValueError):
+        return False
 
 
 def start_run(settings: Tracking, run_name: str, files: Mapping[str, str]) -> str:
@@ -151,19 +175,13 @@ def check_sqlite(uri: str) -> None:
     path = Path(uri.removeprefix(SQLITE))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        raise ValueError(f"the database {path} cannot be written ({error})") from error
-    connection = sqlite3.connect(path, timeout=SQLITE_WAIT_S)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.rollback()
-    except sqlite3.Error as error:
+        # By SQLite's own means alone: a file that is opened and closed beside it takes all of this process's locks along.
+        with closing(sqlite3.connect(path, timeout=SQLITE_WAIT_S)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except (OSError, sqlite3.Error) as error:
         locked = "; another process holds it: wait for it, or end it" if "locked" in str(error) else ""
         raise ValueError(f"the database {path} cannot be written ({error}{locked})") from error
-    finally:
-        connection.close()
 
 
 @contextmanager

@@ -6,11 +6,13 @@ A trace's id follows from run, step, example and place in the group: sending a g
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -24,37 +26,51 @@ NOT_IN_ADDRESS = r"[/\\?#%]"  # a session with one of them has no page in MLflow
 Group = Mapping[str, Any]  # as `group_entry` makes it
 
 
-def send_group(client: Any, run_id: str, group: Group) -> None:
-    """Logs the completions of a group.
+def send_groups(client: Any, run_id: str, experiment_id: str, groups: Sequence[Group]) -> None:
+    """Logs the completions of groups: a request for every completion, and one for the texts of all.
 
     Args:
         client: of MLflow.
         run_id: of an existing run.
+        experiment_id: where the run is.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.tracing.client import TracingClient
     from mlflow.tracing.utils.artifact_utils import get_artifact_uri_for_trace
 
-    group = _storable(group)
     traces = TracingClient(client.tracking_uri)
-    experiment_id = str(client.get_run(run_id).info.experiment_id)
-    ids = [_digest(run_id, group, str(g)) for g in range(len(group["completions"]))]
-    pictures = [Picture(base64.b64decode(picture)) for picture in group["pictures"]]
-    messages = _messages(group, f"tr-{ids[0]}", pictures)
-    spans = [_span(group, g, id, messages) for g, id in enumerate(ids)]
-    infos = [traces.start_trace(_info(group, g, id, run_id, experiment_id)) for g, id in enumerate(ids)]
 
     def files(info: Any) -> Any:
         # MLflow's own look-up asks the environment for the server, and the run may name another.
         return get_artifact_repository(get_artifact_uri_for_trace(info), tracking_uri=client.tracking_uri)
 
-    for picture in pictures:  # once a group: the prompts of all its completions point to it
-        files(infos[0]).upload_attachment(picture.name, picture.png)
+    infos, spans = [], []
+    with _experiment_known(traces.store):
+        for group in map(_storable, groups):
+            ids = [_digest(run_id, group, str(g)) for g in range(len(group["completions"]))]
+            pictures = [Picture(base64.b64decode(picture)) for picture in group["pictures"]]
+            messages = _messages(group, f"tr-{ids[0]}", pictures)
+            spans += [_span(group, g, id, messages) for g, id in enumerate(ids)]
+            started = [traces.start_trace(_info(group, g, id, run_id, experiment_id)) for g, id in enumerate(ids)]
+            for picture in pictures:  # once a group: the prompts of all its completions point to it
+                files(started[0]).upload_attachment(picture.name, picture.png)
+            infos += started
+        try:
+            traces.log_spans(experiment_id, spans)
+        except NotImplementedError:  # a store that keeps them as files
+            for info, span in zip(infos, spans, strict=True):
+                files(info).upload_trace_data(json.dumps({"spans": [span.to_dict()]}))
+
+
+@contextmanager
+def _experiment_known(store: Any) -> Iterator[None]:
+    """A database store reads the experiment anew, in a session of its own, for every trace that is started: a quarter of
+    what a trace costs. Within the block, a moment, it is read once."""
+    store.get_experiment = functools.cache(store.get_experiment)
     try:
-        traces.log_spans(experiment_id, spans)
-    except NotImplementedError:  # a store that keeps them as files
-        for info, span in zip(infos, spans, strict=True):
-            files(info).upload_trace_data(json.dumps({"spans": [span.to_dict()]}))
+        yield
+    finally:
+        vars(store).pop("get_experiment", None)  # another run of this process may have been in the block too
 
 
 def _storable(group: Group) -> Group:

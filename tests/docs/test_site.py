@@ -57,6 +57,16 @@ def test_links_lead_to_pages_of_the_site_and_to_headings_that_are_there(page: st
         assert not anchor or anchor in anchors(target), f"{page}: {target} has no heading #{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_table_has_the_line_that_makes_it_one(page: str) -> None:
+    tables = re.findall(r"(?:^[ >]*\|.*\n)+", prose(page), flags=re.MULTILINE)
+    for table in tables:
+        first, second, *_ = [*(line.strip(" >") for line in table.splitlines()), ""]
+        assert re.fullmatch(r"\|(\s*:?-+:?\s*\|)+", second), f"{page}: {second!r} under {first!r}"
+        columns = [len(re.findall(r"(?<!\\)\|", line)) for line in (re.sub(r"`[^`]*`", "", first), second)]
+        assert columns[0] == columns[1], f"{page}: {first!r}"
+
+
 def read_differently(text: str) -> list[str]:
     """Lines that end a list, or begin none, on the site alone: Python-Markdown asks for blank lines, and for four spaces."""
     item = re.compile(r" *(?:[-*]|\d+\.) ")

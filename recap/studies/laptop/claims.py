@@ -50,7 +50,7 @@ def claims(runs: Runs) -> list[Claim]:
     found: list[Claim] = []
     for arm in (name for name in RECAP if name in runs):
         found += [*_held_out(runs, arm), *_in_training(runs, arm)]
-        found.append(_order(list(runs[arm].values()), arm))
+        found += _order(list(runs[arm].values()), arm)
     return [*_of_replay(runs), *found, *NOT_HERE]
 
 
@@ -139,18 +139,20 @@ def _saturation(runs: Sequence[ArmRun], arm: str) -> list[Claim]:
     return found
 
 
-def _order(runs: Sequence[ArmRun], arm: str) -> Claim:
-    """Figure 11: which weights are high at the end."""
+def _order(runs: Sequence[ArmRun], arm: str) -> list[Claim]:
+    """Figure 11: which weights are high at the end; nothing where only scores are known."""
     names = sorted(
         {metric.removeprefix("weight/") for run in runs for metric in run.series if metric.startswith("weight/")}
     )
+    if not names:
+        return []
     late = {name: float(np.mean([_late(run, f"weight/{name}") for run in runs])) for name in names}
     ours = ", ".join(f"{name} {value:.2f}" for name, value in sorted(late.items(), key=lambda pair: pair[1]))
     wanted = [{"thinking_format", "answer_format"}, {"iou"}, {"next_token"}, {"accuracy"}]
     groups = [[late[name] for name in group if name in late] for group in wanted]
     rising = all(max(low) < min(high) for low, high in itertools.pairwise(groups) if low and high)
     text = f"{arm}: late weights, low to high: formats, IoU, next token, accuracy"
-    return Claim("Fig. 11", text, "in this order", ours or "—", "reproduced" if rising and ours else "not seen")
+    return [Claim("Fig. 11", text, "in this order", ours, "reproduced" if rising else "not seen")]
 
 
 def _matched(runs: Runs, arm: str, measure: Callable[[ArmRun], float]) -> list[tuple[float, float]]:

@@ -5,40 +5,58 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from recap.studies.laptop.arms import Form, chosen
+from recap.studies.laptop.arms import Arm, Form, chosen
 from recap.studies.laptop.claims import claims
 from recap.studies.laptop.endpoint import findings
 from recap.studies.laptop.figures import draw
-from recap.studies.laptop.runs import read_arms, run_arm
-from recap.studies.laptop.tables import markdown, write_csv
+from recap.studies.laptop.runs import Runs, read_arms, run_arm
+from recap.studies.laptop.scores import joined, read_scores, write_scores
+from recap.studies.laptop.tables import markdown
+from recap.sweeps.grid import seeds
 from recap.sweeps.runner import Failure, Say
 
 
-def run_study(form: Form, output: Path, jobs: int, say: Say) -> Sequence[Failure]:
+def run_study(form: Form, output: Path, jobs: int, say: Say, scores: Path | None = None) -> Sequence[Failure]:
     """Runs the arms of a form one after the other, and writes the report anew after each.
 
+    Args:
+        scores: of arms that were run before, as the report's scores.csv has them; compared with, and not run again unless
+            another arm needs their weights.
+
     Raises:
-        ValueError: no such arm, or another study is in the folder.
+        ValueError: no such arm, another study is in the folder, or the scores are not of the same examples and base.
         KeyboardInterrupt: asked to stop; the same again goes on.
     """
     failures: list[Failure] = []
-    arms = chosen(form.arms)
+    known = {} if scores is None else read_scores(scores)
+    chosen(tuple(known))  # every one of them has a file
+    arms = to_run(form, known)
     for number, arm in enumerate(arms, 1):
         say(f"arm {number} of {len(arms)}, {arm.name}: {arm.asks}")
         failures += run_arm(arm, form, output, jobs, say)
-        if written := write_report(form, output):
+        if written := write_report(form, output, scores):
             say(f"written: {', '.join(map(str, written))}")
     return failures
 
 
-def write_report(form: Form, output: Path) -> list[Path]:
+def to_run(form: Form, known: Runs) -> list[Arm]:
+    """The arms of a form, without those of whose every seed the scores are known and whose weights no other replays."""
+    wanted = set(seeds(form.seeds))
+    unknown = [arm for arm in chosen(form.arms) if not wanted <= known.get(arm.name, {}).keys()]
+    replayed = {arm.replays for arm in unknown}
+    return [arm for arm in chosen(form.arms) if arm in unknown or arm.name in replayed]
+
+
+def write_report(form: Form, output: Path, scores: Path | None = None) -> list[Path]:
     """Tables, figure and every seed's scores from what is finished; nothing where nothing is."""
     runs, left_out = read_arms(chosen(form.arms), output)
     if not runs:
         return []
+    if scores is not None:
+        runs = joined(read_scores(scores), runs, scores)
     found = findings(runs)
     table, text, figure = output / "scores.csv", output / "report.md", output / "arms.png"
-    write_csv(runs, table)
+    write_scores(runs, table)
     draw(found, runs, figure)
     text.write_text(markdown(found, claims(runs), runs, left_out), encoding="utf-8")
     return [text, figure, table]

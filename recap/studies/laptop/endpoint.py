@@ -52,9 +52,8 @@ def findings(runs: Runs) -> list[Finding]:
 
 
 def mean_score(run: ArmRun, skills: Sequence[str], base: bool = False) -> float:
-    """Mean over skills of the mean score over examples, after the last step, or of the base."""
-    scores = run.base if base else run.after
-    return float(np.mean([scores[skill].mean() for skill in skills]))
+    """Mean over skills of their scores after the last step, or of the base's."""
+    return float(_scores(run, skills, base).mean())
 
 
 def contrast(runs: Runs, arm: str, other: str, skills: Sequence[str] = KEPT) -> Difference | None:
@@ -62,20 +61,20 @@ def contrast(runs: Runs, arm: str, other: str, skills: Sequence[str] = KEPT) -> 
     seeds = sorted(runs.get(arm, {}).keys() & runs.get(other, {}).keys())
     if not seeds:
         return None
-    ours, theirs = (np.stack([_joined(runs[name][seed], skills) for seed in seeds]) for name in (arm, other))
-    return difference(ours - theirs, _clusters(runs[arm][seeds[0]], skills), MARGIN)
+    ours, theirs = (np.stack([_scores(runs[name][seed], skills) for seed in seeds]) for name in (arm, other))
+    return difference(ours - theirs, skills, MARGIN)
 
 
 def change(runs: Runs, arm: str, skills: Sequence[str]) -> Difference:
     """The mean score of an arm minus that of the base model."""
     of = [runs[arm][seed] for seed in sorted(runs[arm])]
-    moved = np.stack([_joined(run, skills) - _joined(run, skills, base=True) for run in of])
-    return difference(moved, _clusters(of[0], skills), MARGIN)
+    moved = np.stack([_scores(run, skills) - _scores(run, skills, base=True) for run in of])
+    return difference(moved, skills, MARGIN)
 
 
 def _finding(arm: str, runs: Runs) -> Finding:
     lost = [
-        forgetting_index([retention(run.base[skill][:, None], run.after[skill][:, None]) for skill in run.after])
+        forgetting_index([retention(np.array(run.base[skill]), np.array(run.after[skill])) for skill in run.after])
         for run in runs[arm].values()
     ]
     return Finding(
@@ -88,12 +87,6 @@ def _finding(arm: str, runs: Runs) -> Finding:
     )
 
 
-def _joined(run: ArmRun, skills: Sequence[str], base: bool = False) -> NDArray[np.float64]:
-    """[sum of E], weighed so that the mean is the mean over skills of their means, however many examples each has."""
-    scores = [(run.base if base else run.after)[skill] for skill in skills]
-    total = sum(map(len, scores))
-    return np.concatenate([part * total / (len(scores) * len(part)) for part in scores])
-
-
-def _clusters(run: ArmRun, skills: Sequence[str]) -> list[str]:
-    return [f"{skill} {cluster}" for skill in skills for cluster in run.clusters[skill]]
+def _scores(run: ArmRun, skills: Sequence[str], base: bool = False) -> NDArray[np.float64]:
+    """[skills]: a skill counts as one, however many examples it has."""
+    return np.array([(run.base if base else run.after)[skill] for skill in skills])

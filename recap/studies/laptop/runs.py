@@ -1,4 +1,4 @@
-"""The runs of the study: one sweep for each arm, over the same seeds, and what is kept of each run for the tables."""
+"""The runs of the study: one sweep for each arm, over the same seeds, and what the tables need of each run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from recap.evaluation.comparable import MeasuredRun, check_comparable
-from recap.evaluation.score_table import ScoreTable, score_table
+from recap.evaluation.score_table import score_table
 from recap.experiment.run_settings import Tracking
 from recap.report.series import Series, read_series
 from recap.runs.measured import read_run
@@ -23,25 +20,22 @@ from recap.sweeps.runner import Failure, Say
 from recap.sweeps.sweep import run_sweep
 from registry.shipped import located
 
-Scores = Mapping[str, NDArray[np.float64]]
-"""Skill -> [E], the strict scores of its examples."""
-
 
 @dataclass(frozen=True)
 class ArmRun:
     """What the tables need of one run.
 
     Attributes:
-        base, after: before the first step, and after the last.
-        clusters: skill -> [E], which examples belong together.
-        series: metric -> step -> value.
+        examples: skill -> how many it is measured on.
+        base, after: skill -> its mean strict score before the first step, and after the last.
+        series: metric -> step -> value; of a run that only left its scores nothing.
     """
 
     arm: str
     seed: int
-    base: Scores
-    after: Scores
-    clusters: Mapping[str, Sequence[str]]
+    examples: Mapping[str, int]
+    base: Mapping[str, float]
+    after: Mapping[str, float]
     series: Series
 
 
@@ -99,12 +93,10 @@ def _directories(arms: Sequence[Arm], output: Path) -> Iterator[tuple[Arm, Path]
 
 def _reduced(arm: Arm, run: MeasuredRun, directory: Path) -> ArmRun:
     """Without completions and questions: those of two hundred runs would fill the memory."""
-    before = {skill: score_table(rows) for skill, rows in run.base.items()}
-    after = {skill: score_table(rows) for skill, rows in run.after.items()}
+    before = {skill: score_table(rows).means() for skill, rows in run.base.items()}
+    after = {skill: float(score_table(rows).means().mean()) for skill, rows in run.after.items()}
     series, _ = read_series(store_of(directory, Tracking()), directory)
-    clusters = {skill: list(table.clusters) for skill, table in before.items()}
-    return ArmRun(arm.name, run.seed, _means(before), _means(after), clusters, series)
-
-
-def _means(tables: Mapping[str, ScoreTable]) -> Scores:
-    return {skill: table.means() for skill, table in tables.items()}
+    examples = {skill: len(scores) for skill, scores in before.items()}
+    return ArmRun(
+        arm.name, run.seed, examples, {skill: float(one.mean()) for skill, one in before.items()}, after, series
+    )

@@ -1,11 +1,9 @@
-"""The study's results as Markdown, and every seed's scores as CSV."""
+"""The study's results as Markdown."""
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from recap.evaluation.statistics import Difference
 from recap.studies.laptop.arms import ARMS, MARGIN
@@ -13,18 +11,6 @@ from recap.studies.laptop.claims import Claim
 from recap.studies.laptop.endpoint import Finding
 from recap.studies.laptop.runs import ArmRun, Runs
 from recap.studies.markdown import markdown_table
-
-
-def write_csv(runs: Runs, path: Path) -> None:
-    """A row for every arm, seed and skill: the mean scores before and after."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["arm", "seed", "skill", "examples", "base", "after"])
-        for arm, by_seed in runs.items():
-            for seed, run in sorted(by_seed.items()):
-                for skill, after in run.after.items():
-                    before = run.base[skill]
-                    rows.writerow([arm, seed, skill, len(after), f"{before.mean():.6f}", f"{after.mean():.6f}"])
 
 
 def markdown(found: Sequence[Finding], lines: Sequence[Claim], runs: Runs, notes: Sequence[str]) -> str:
@@ -76,11 +62,11 @@ def _row(one: Finding) -> list[str]:
 
 def _levels(runs: Runs) -> list[str]:
     skills = list(_any(runs).after)
-    base = ["base", *(f"{_any(runs).base[skill].mean():.3f}" for skill in skills)]
+    base = ["base", *(f"{_any(runs).base[skill]:.3f}" for skill in skills)]
     rows = [
         [
             f"`{arm}`",
-            *(f"{sum(run.after[skill].mean() for run in by_seed.values()) / len(by_seed):.3f}" for skill in skills),
+            *(f"{sum(run.after[skill] for run in by_seed.values()) / len(by_seed):.3f}" for skill in skills),
         ]
         for arm, by_seed in runs.items()
     ]

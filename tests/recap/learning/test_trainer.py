@@ -325,16 +325,17 @@ RECAP = ("reweighting.recap.window = 1", "adamw.learning_rate = 1e-4")
 LORA = ("train.reweighting = @reweighting.kl_only", "train.adapter = @lora()", "adamw.learning_rate = 1e-3")
 
 
+@pytest.mark.slow  # of the quick suite are the gradient of a step (test_parallel.py) and two steps (parallel/test_sharding.py)
 @pytest.mark.parametrize(
     "more",
     [
         pytest.param(RECAP, id="recap"),
-        pytest.param(RELEASED, id="recap_released", marks=pytest.mark.slow),
-        pytest.param(LORA, id="lora", marks=pytest.mark.slow),
+        pytest.param(RELEASED, id="recap_released"),
+        pytest.param(LORA, id="lora"),
         # A domain a step, whose shared objectives remember the other.
-        pytest.param((*RECAP, "train.mixture = @mixtures.alternate()"), id="alternate", marks=pytest.mark.slow),
+        pytest.param((*RECAP, "train.mixture = @mixtures.alternate()"), id="alternate"),
         # Parts of some completions, more of them on one process than on the other.
-        pytest.param((*RECAP, "scoring.max_tokens = 60"), id="bounded", marks=pytest.mark.slow),
+        pytest.param((*RECAP, "scoring.max_tokens = 60"), id="bounded"),
     ],
 )
 def test_two_processes_agree_with_one(small_bindings: list[str], tmp_path: Path, more: tuple[str, ...]) -> None:

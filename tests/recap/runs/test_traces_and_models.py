@@ -21,7 +21,7 @@ from PIL import Image
 
 from recap.experiment.config import LoadedConfig
 from recap.runs.mlflow_run import MLflowRun
-from recap.runs.mlflow_traces import send_group
+from recap.runs.mlflow_traces import send_groups
 from recap.runs.run import Run
 from tests.recap.runs.conftest import Server
 
@@ -77,7 +77,7 @@ def test_a_group_that_is_sent_again_is_there_once(small: Callable[..., LoadedCon
     run, experiment_id = executed(small, tmp_path, "train.steps = 1")
     before = len(client().search_traces(locations=[experiment_id], max_results=100))
     for _ in range(2):
-        send_group(client(), str(run.tracker.run_id), GROUP)
+        send_groups(client(), str(run.tracker.run_id), experiment_id, [GROUP])
     traces = client().search_traces(locations=[experiment_id], max_results=100)
     assert len(traces) == before + 1
     check_failed(traces)
@@ -151,7 +151,7 @@ def test_a_server_that_only_the_run_names_gets_the_same(
         raise NotImplementedError
 
     monkeypatch.setattr(TracingClient, "log_spans", missing)  # as for servers before 3.4
-    send_group(server, run_id, {**GROUP, "step": 10})
+    send_groups(server, run_id, found.info.experiment_id, [{**GROUP, "step": 10}])
     infos = [one.info for one in server.search_traces([found.info.experiment_id], include_spans=False)]
     (info,) = [info for info in infos if info.tags["step"] == "10"]
     (file,) = (unnamed_server.folder / "artifacts").rglob(f"{info.trace_id}/artifacts/traces.json")

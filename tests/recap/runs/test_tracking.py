@@ -116,6 +116,11 @@ def before_step(run: Run, work: dict[int, Callable[[], None]]) -> None:
     run.trainer.step = work_then_step  # type: ignore[method-assign]
 
 
+def gone(*args: Any, **named: Any) -> None:
+    """In place of a client's method."""
+    raise MlflowException("no route to host")
+
+
 def sync(run: Path) -> tuple[int, str]:
     result = CliRunner().invoke(app, ["sync", str(run)])
     return result.exit_code, result.output.replace("\n", " ")
@@ -206,20 +211,20 @@ def test_a_database_that_stays_locked_is_made_up_for_by_sync(
 
 @pytest.mark.parametrize(("error", "ends"), [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])
 def test_the_status_is_true_where_mlflow_is_away_at_the_end(
-    small: Small, tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], ends: str
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], ends: str
 ) -> None:
     monkeypatch.setattr("recap.runs.delivery.STUCK_AFTER_S", 0.5)
     run = start(small(), tmp_path / "run")
-    locks: list[Lock] = []
+    with monkeypatch.context() as away:
 
-    def lock_and_raise() -> None:
-        locks.append(Lock(database))
-        raise error
+        def go_away_and_raise() -> None:
+            for name in ("log_batch", "log_text", "set_tag", "set_terminated"):
+                away.setattr(MlflowClient, name, gone)
+            raise error
 
-    before_step(run, {2: lock_and_raise})
-    with pytest.raises(error):
-        run.execute()
-    locks[0].release()
+        before_step(run, {2: go_away_and_raise})
+        with pytest.raises(error):
+            run.execute()
     code, output = sync(tmp_path / "run")
     assert code == 0, output
     assert status(run.tracker.run_id) == ends

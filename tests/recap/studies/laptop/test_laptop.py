@@ -19,9 +19,10 @@ from recap.evaluation.outcomes import Outcome, write_outcomes
 from recap.experiment.config import load_config
 from recap.studies.laptop.arms import ARMS, FORMS, KEPT, LEARNT, SHORT, chosen
 from recap.studies.laptop.claims import claims
-from recap.studies.laptop.command import write_report
+from recap.studies.laptop.command import to_run, write_report
 from recap.studies.laptop.endpoint import findings, mean_score
 from recap.studies.laptop.runs import ArmRun, Runs, point_folder
+from recap.studies.laptop.scores import read_scores
 from recap.sweeps.grid import Point
 from recap.sweeps.plan import Child, Plan
 from recap.sweeps.runner import Runner
@@ -31,11 +32,11 @@ SKILLS = (*KEPT, *LEARNT)
 
 
 def run(arm: str, seed: int, after: Mapping[str, Sequence[float]], **series: Mapping[int, float]) -> ArmRun:
-    scores = {skill: np.array(after.get(skill, [1.0, 0.0])) for skill in SKILLS}
-    base = {skill: np.full(len(found), 0.5) for skill, found in scores.items()}
-    clusters = {skill: [str(n) for n in range(len(found))] for skill, found in scores.items()}
+    scores = {skill: after.get(skill, [1.0, 0.0]) for skill in SKILLS}
+    examples = {skill: len(found) for skill, found in scores.items()}
+    means = {skill: sum(found) / len(found) for skill, found in scores.items()}
     named = {name.replace("__", "/"): dict(curve) for name, curve in series.items()}
-    return ArmRun(arm, seed, base, scores, clusters, named)
+    return ArmRun(arm, seed, examples, dict.fromkeys(SKILLS, 0.5), means, named)
 
 
 def test_the_arms_are_the_files_there_are() -> None:
@@ -178,6 +179,57 @@ def test_two_arms_from_one_command_and_again_with_more_seeds(
     assert {row["after"] for row in rows} == {"1.000000", "0.500000"}
     study("--form", "short", "--arms", "uniform", "--seeds", "0-2")
     assert pretended[4:] == ["uniform-seed-2"]
+
+
+def test_an_arm_whose_scores_are_known_is_compared_with_and_not_run(
+    pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study("--form", "short", "--arms", "reasoning_only", "--seeds", "0-1", "--output", "whole")
+    whole = tmp_path / "whole" / "scores.csv"
+    of_uniform = [line for line in whole.read_text().splitlines() if not line.startswith("reasoning_only")]
+    (tmp_path / "known.csv").write_text("\n".join(of_uniform) + "\n")
+    pretended.clear()
+    study("--form", "short", "--arms", "reasoning_only", "--seeds", "0-1", "--output", "part", "--scores", "known.csv")
+    assert sorted(pretended) == ["reasoning_only-seed-0", "reasoning_only-seed-1"]
+    assert (tmp_path / "part" / "scores.csv").read_text() == whole.read_text()
+    tables = [
+        (tmp_path / folder / "report.md").read_text().partition("## The paper")[0] for folder in ("whole", "part")
+    ]
+    assert tables[0] == tables[1]
+
+
+def test_scores_that_cannot_be_compared_with_say_why(
+    pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    header = "arm,seed,skill,examples,base,after\n"
+    rows = "".join(f"uniform,{seed},{skill},4,1.0,1.0\n" for seed in (0, 1) for skill in SKILLS)
+    for text, reason in (
+        ("", "its columns are not arm, seed, skill"),
+        (header + rows + "uniform,2,reading,4\n", f"line {2 + 2 * len(SKILLS)}: "),
+        (header + rows.replace("uniform", "recap_t7"), "no arm recap_t7"),
+        (header + rows.replace("reading,4", "reading,5"), "other examples or another base model in reading"),
+        (header + rows.replace("naming,4,1.0", "naming,4,0.9"), "another base model in naming"),
+    ):
+        (tmp_path / "known.csv").write_text(text)
+        command = ["--form", "short", "--arms", "reasoning_only", "--seeds", "0-1", "--scores", "known.csv"]
+        result = CliRunner().invoke(app, ["study", "laptop", *command])
+        assert result.exit_code == 2
+        assert reason in " ".join(result.output.split())
+
+
+def test_whose_weights_are_replayed_is_run_though_its_scores_are_known() -> None:
+    known: Runs = {arm: {s: run(arm, s, {}) for s in range(4)} for arm in ("uniform", "recap_t0.2", "reasoning_only")}
+    assert [arm.name for arm in to_run(SHORT, known)] == ["recap_t0.2", "yoked"]
+    del known["uniform"][3]
+    assert [arm.name for arm in to_run(SHORT, known)] == ["uniform", "recap_t0.2", "yoked"]
+
+
+def test_the_published_scores_are_read() -> None:
+    published = read_scores(ROOT / "docs" / "laptop_scores.csv")
+    chosen(tuple(published))
+    assert all(set(run.after) == set(SKILLS) for by_seed in published.values() for run in by_seed.values())
 
 
 @pytest.mark.slow
