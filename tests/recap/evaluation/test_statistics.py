@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from recap.evaluation.statistics import (
     crossed_interval,
@@ -78,13 +79,30 @@ def test_power_is_what_statsmodels_says() -> None:
 
 
 def test_the_crossed_interval_has_the_variance_of_both_factors() -> None:
-    """With differences a_s + b_e the bootstrap's variance is Σ(a − ā)²/S² + Σ(b − b̄)²/E²; 2,000 draws know it to 5 %."""
+    """With differences a_s + b_e and no noise V is s_a² / S + s_b² / E, with Satterthwaite's degrees of freedom."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(0, 0.1, 5), rng.normal(0, 0.5, 40)
     low, high = crossed_interval(a[:, None] + b[None, :], NAMES[:40])
-    error = math.sqrt(a.var() / 5 + b.var() / 40)
-    assert (high - low) / 2 == pytest.approx(2.776445 * math.sqrt(5 / 4) * error, rel=0.08)
+    parts = np.array([a.var(ddof=1) / 5, b.var(ddof=1) / 40])
+    degrees = parts.sum() ** 2 / (parts**2 / np.array([4, 39])).sum()
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, degrees) * math.sqrt(parts.sum()))
     assert (high + low) / 2 == pytest.approx(a.mean() + b.mean())
+
+
+def test_the_crossed_interval_counts_noise_once() -> None:
+    """Of noise alone: two standard errors of a mean of S E values; a bootstrap over both factors has 1.7 times that."""
+    noise = np.random.default_rng(4).normal(0, 1, (20, 400))
+    low, high = crossed_interval(noise, NAMES[:400])
+    assert (high - low) / 2 == pytest.approx(2.0 / math.sqrt(20 * 400), rel=0.3)
+
+
+def test_clusters_of_unequal_size_count_by_their_examples() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.normal(0.2, 0.3, (4, 60))
+    names = [str(min(n, 40)) for n in range(60)]  # one of twenty, forty of one
+    low, high = crossed_interval(values, names)
+    assert (low + high) / 2 == pytest.approx(values.mean())
+    assert low < values.mean() < high
 
 
 def test_examples_of_one_cluster_are_one_observation() -> None:
@@ -133,5 +151,5 @@ def test_made_up_experiments_in_short() -> None:
         crossed.append(result.crossed.low <= 0 <= result.crossed.high)
         found.append(difference(made_up(rng, effect=0.3)[0], NAMES[:40], None).p_t < 0.05)
     assert np.mean(covered) >= 0.95 - 4 * math.sqrt(0.95 * 0.05 / 120)
-    assert np.mean(crossed) >= 0.95 - 4 * math.sqrt(0.95 * 0.05 / 120)
+    assert abs(np.mean(crossed) - 0.95) <= 4 * math.sqrt(0.95 * 0.05 / 120)
     assert np.mean(found) > 0.9

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
+from mlflow import MlflowClient
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from recap.cli import app
+from recap.experiment.run_settings import Tracking
 from recap.integrations.lm_eval import exported_model, scores_of
+from recap.runs.tracking import Tracker
 
 WORDS = ["red", "green", "blue", "Question:", "Answer:", "<s>", "</s>"]
 
@@ -49,6 +53,8 @@ def test_a_run_keeps_what_the_harness_measured(tmp_path, monkeypatch):
         "test_split: test\noutput_type: multiple_choice\ndoc_to_text: '{{q}}'\ndoc_to_target: label\n"
         "doc_to_choice: ['red', 'green', 'blue']\nmetric_list:\n  - metric: acc\n"
     )
+    tracker = Tracker(Tracking(), "mine", run)
+    tracker.finish("FINISHED")
     words_of = ["eval", str(run), "--tasks", "recap_colours", "--include", str(folder), "--device", "cpu"]
     result = CliRunner().invoke(app, words_of)
     assert result.exit_code == 0, result.output
@@ -59,3 +65,12 @@ def test_a_run_keeps_what_the_harness_measured(tmp_path, monkeypatch):
     right = [int(logits[:3].argmax()) == row["label"] for logits, row in zip(last, rows, strict=True)]
     kept = json.loads((run / "lm-eval" / "results.json").read_text())
     assert kept["results"]["recap_colours"]["acc,none"] == pytest.approx(sum(right) / 3)
+    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+    logged = client.get_run(str(tracker.run_id))
+    measured = {name: value for name, value in logged.data.metrics.items() if name.startswith("lm-eval/")}
+    assert measured == {
+        f"lm-eval/recap_colours/{name}": kept["results"]["recap_colours"][f"{name},none"]
+        for name in ("acc", "acc_stderr")
+    }
+    assert logged.info.status == "FINISHED"
+    assert [item.path for item in client.list_artifacts(str(tracker.run_id), "lm-eval")] == ["lm-eval/results.json"]
