@@ -46,6 +46,16 @@ AllowUnusedOption = Annotated[
 ]
 
 
+def check_alone(command: str) -> None:
+    """What one process does whole: several would each do it, and write over one another's files.
+
+    Raises:
+        ValueError: a launcher has started several.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(f"recap {command} is one process: run it without a launcher")
+
+
 def load(
     file: Path, bindings: list[str], plugins: list[str], allow_unused: bool, new: list[str] | None = None
 ) -> LoadedConfig:

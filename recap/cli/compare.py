@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 import typer
 
 from recap.cli.application import app
-from recap.cli.common import BaselineOption, FilterOption, MLflowExperimentOption, StoreOption, fail, screen
+from recap.cli.common import (
+    BaselineOption,
+    FilterOption,
+    MLflowExperimentOption,
+    StoreOption,
+    check_alone,
+    fail,
+    screen,
+)
 
 BINDINGS = 6  # that are shown of each group
 
@@ -48,6 +56,7 @@ def compare(
     from recap.runs.measured import measured_runs
 
     try:
+        check_alone("compare")
         found = measured_runs(runs or [], query=query, experiment=experiment, uri=uri, step=step)
         notes = check_comparable(found)
         groups = group_runs(found)

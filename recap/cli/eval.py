@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from recap.cli.application import app
-from recap.cli.common import fail
+from recap.cli.common import check_alone, fail
 
 
 @app.command("eval", epilog="Example:  recap eval runs/NAME --tasks arc_easy,hellaswag --limit 200")
@@ -26,8 +26,12 @@ def evaluate(
     from recap.runs.run_directory import go_where_it_was_started
 
     try:
+        check_alone("eval")
         if harness != "lm-eval":
-            raise ValueError(f"--harness {harness}: only lm-eval is known")
+            raise ValueError(
+                f"--harness {harness}: only lm-eval is known. Another one is run by itself, on a directory"
+                " that transformers loads: RUN/model, or what `recap export` writes (docs/elsewhere.md)"
+            )
         place, folder = place.absolute(), None if include is None else include.absolute()
         model = exported_model(place)
         results = measure(model, tasks.split(","), include=folder, limit=limit, batch_size=batch_size, device=device)

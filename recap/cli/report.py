@@ -14,6 +14,7 @@ from recap.cli.common import (
     MLflowExperimentOption,
     StoreOption,
     cannot_write,
+    check_alone,
     fail,
     screen,
 )
@@ -47,6 +48,7 @@ def report(
     from recap.report.publish import default_path, send
 
     try:
+        check_alone("report")
         found = reported_runs(runs or [], query=query, experiment=experiment, uri=uri)
         cohort = cohort_of(found, baseline)
         written = write_report(cohort)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recap.cli.application import app
-from recap.cli.common import AllowUnusedOption, BindingOption, ExperimentOrResume, PluginOption, fail, screen
+from recap.cli.common import (
+    AllowUnusedOption,
+    BindingOption,
+    ExperimentOrResume,
+    PluginOption,
+    check_alone,
+    fail,
+    screen,
+)
 
 if TYPE_CHECKING:
     from recap.sweeps.plan import Plan
@@ -66,7 +74,7 @@ def execute(
 
     console = screen()
     try:
-        _check_alone()
+        check_alone("sweep")  # which starts processes of its own, --jobs at a time
         plan, directory = None, resume
         if directory is None:
             assert file is not None
@@ -114,10 +122,3 @@ def plan_of(file: Path, grid: list[str], seeds: str | None, bind: list[str], plu
         first = load_config(place, (*bind, *cells[0].bindings), plugins, allow_unused=True)
     chosen = [first.experiment.seed] if seeds is None else read_seeds(seeds)
     return Plan(str(place.resolve()), tuple(bind), plugins, tuple(cells), tuple(chosen))
-
-
-def _check_alone() -> None:
-    import os
-
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("a sweep starts processes of its own: run it without a launcher, with --jobs")

@@ -196,3 +196,19 @@ def test_a_launcher_that_started_one_process_of_several_is_an_error(monkeypatch:
     code, output = run("train", QUICKSTART)
     assert code == 2
     assert "torchrun --nproc_per_node 2" in output
+
+
+@pytest.mark.parametrize(
+    "command", [["compare", "a"], ["report", "a"], ["eval", "a", "--tasks", "t"], ["sweep", "f.gin"]]
+)
+def test_what_is_one_process_says_so_to_a_launcher(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert f"recap {command[0]} is one process: run it without a launcher" in " ".join(result.output.split())
+
+
+def test_another_harness_is_refused_with_a_way_out() -> None:
+    result = CliRunner().invoke(app, ["eval", "a", "--tasks", "t", "--harness", "lmms-eval"])
+    assert result.exit_code == 2
+    assert "recap export" in result.output
