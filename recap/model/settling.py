@@ -27,10 +27,10 @@ from recap.model.precision import probing
 PRECISE = 1e-3
 """In fp32, log-probs that differ by less are the same; so are those of lower precision that typically differ by less."""
 ROUNDINGS = 3.0
-"""Times the measured effect of rounding that a way may differ. In bf16 right ways come to 1.1 at most (the trained tiny
-Qwen2.5-VL, 48 prompts; SmolLM2-135M, 64 prompts, autocast and weights); on the tiny model ways that let completions see each
-other, misplace them, take a wrong first token or hide one of the prompt come to 9.5 and more, and SmolLM2 deaf to its mask to
-21 and more (16 prompts)."""
+"""Times the measured effect of rounding that a way may differ. In bf16, by autocast or weights, right ways come to 1.1 at most
+(the trained tiny Qwen2.5-VL, 48 prompts; SmolLM2-135M, 64 prompts in each precision); SmolLM2 deaf to its mask comes to 21 and
+more, and on the tiny model ways that let completions see each other, misplace them, take a wrong first token or hide one of the
+prompt come to 9.5 and more."""
 
 Way = TypeVar("Way")
 
