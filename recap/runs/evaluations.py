@@ -98,7 +98,9 @@ class Evaluations:
         capabilities = {capability.name: capability for capability in self.trainer.experiment.capabilities}
         found = forgotten_examples(self.outcomes.base, outcomes, most)[:MOST]
         return [
-            partial(forgotten_entry, capabilities[one.capability], one, step, turn) for turn, one in enumerate(found)
+            partial(forgotten_entry, capabilities[one.capability], one, step, turn)
+            for turn, one in enumerate(found)
+            if one.capability in capabilities
         ]
 
     def _not_held_out(self, outcomes: Outcomes) -> list[str]:
