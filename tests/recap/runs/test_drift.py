@@ -59,8 +59,9 @@ def test_measuring_leaves_training_alone(small: Small, tmp_path: Path) -> None:
 def test_it_can_be_left_out(small: Small, tmp_path: Path) -> None:
     trainer = Trainer(small(*MEASURED, "train.drift = None").experiment)
     assert not loads_base(trainer.experiment)
-    result = DriftRecord(trainer, tmp_path).measure()
-    assert (result.metrics, result.lines, list(tmp_path.iterdir())) == ({}, [], [])
+    (run := tmp_path / "run").mkdir()
+    result = DriftRecord(trainer, run).measure()
+    assert (result.metrics, result.lines, list(run.iterdir())) == ({}, [], [])
 
 
 @pytest.mark.parametrize("binding", ["train.adapter = @lora()", "grpo.kl_coefficient = 0.1", ""])
