@@ -46,14 +46,17 @@ AllowUnusedOption = Annotated[
 ]
 
 
-def check_alone(command: str) -> None:
-    """What one process does whole: several would each do it, and write over one another's files.
+def check_alone(what: str) -> None:
+    """Of what one process does whole: several would each do it, and write over one another's files.
+
+    Args:
+        what: is the case, for the message.
 
     Raises:
         ValueError: a launcher has started several.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError(f"recap {command} is one process: run it without a launcher")
+        raise ValueError(f"{what}: run it without a launcher")
 
 
 def load(

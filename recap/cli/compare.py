@@ -56,7 +56,7 @@ def compare(
     from recap.runs.measured import measured_runs
 
     try:
-        check_alone("compare")
+        check_alone("recap compare is one process")
         found = measured_runs(runs or [], query=query, experiment=experiment, uri=uri, step=step)
         notes = check_comparable(found)
         groups = group_runs(found)

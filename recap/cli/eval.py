@@ -26,7 +26,7 @@ def evaluate(
     from recap.runs.run_directory import go_where_it_was_started
 
     try:
-        check_alone("eval")
+        check_alone("recap eval is one process")
         if harness != "lm-eval":
             raise ValueError(
                 f"--harness {harness}: only lm-eval is known. Another one is run by itself, on a directory"

@@ -48,7 +48,7 @@ def report(
     from recap.report.publish import default_path, send
 
     try:
-        check_alone("report")
+        check_alone("recap report is one process")
         found = reported_runs(runs or [], query=query, experiment=experiment, uri=uri)
         cohort = cohort_of(found, baseline)
         written = write_report(cohort)

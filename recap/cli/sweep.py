@@ -74,7 +74,7 @@ def execute(
 
     console = screen()
     try:
-        check_alone("sweep")  # which starts processes of its own, --jobs at a time
+        check_alone("a sweep starts processes of its own, --jobs at a time")
         plan, directory = None, resume
         if directory is None:
             assert file is not None

@@ -34,7 +34,7 @@ def run_study(form: Form, output: Path, jobs: int, say: Say, scores: Path | None
     for number, arm in enumerate(arms, 1):
         say(f"arm {number} of {len(arms)}, {arm.name}: {arm.asks}")
         failures += run_arm(arm, form, output, jobs, say)
-        if written := write_report(form, output, scores):
+        if written := write_report(form, output, known):
             say(f"written: {', '.join(map(str, written))}")
     return failures
 
@@ -47,13 +47,13 @@ def to_run(form: Form, known: Runs) -> list[Arm]:
     return [arm for arm in chosen(form.arms) if arm in unknown or arm.name in replayed]
 
 
-def write_report(form: Form, output: Path, scores: Path | None = None) -> list[Path]:
-    """Tables, figure and every seed's scores from what is finished; nothing where nothing is."""
+def write_report(form: Form, output: Path, known: Runs | None = None) -> list[Path]:
+    """Tables, figure and every seed's scores from what is finished, and what is known besides; nothing where nothing is."""
     runs, left_out = read_arms(chosen(form.arms), output)
     if not runs:
         return []
-    if scores is not None:
-        runs = joined(read_scores(scores), runs, scores)
+    if known:
+        runs = joined(known, runs)
     found = findings(runs)
     table, text, figure = output / "scores.csv", output / "report.md", output / "arms.png"
     write_scores(runs, table)

@@ -64,7 +64,7 @@ def read_scores(path: Path) -> Runs:
     return runs
 
 
-def joined(known: Runs, runs: Runs, source: Path) -> Runs:
+def joined(known: Runs, runs: Runs) -> Runs:
     """Both; a seed that was run is taken from its run.
 
     Raises:
@@ -75,8 +75,8 @@ def joined(known: Runs, runs: Runs, source: Path) -> Runs:
         other = {skill for skill in of[0].base.keys() | run.base.keys() if _differs(of[0], run, skill)}
         if other:
             raise ValueError(
-                f"{source} cannot be compared with the runs: {of[0].arm}, seed {of[0].seed}, and {run.arm}, seed {run.seed},"
-                f" have other examples or another base model in {', '.join(sorted(other))}"
+                f"the scores of earlier runs cannot be compared with: {of[0].arm}, seed {of[0].seed}, and"
+                f" {run.arm}, seed {run.seed}, have other examples or another base model in {', '.join(sorted(other))}"
             )
     both = {arm.name: {**known.get(arm.name, {}), **runs.get(arm.name, {})} for arm in ARMS}
     return {arm: by_seed for arm, by_seed in both.items() if by_seed}

@@ -205,7 +205,12 @@ def test_what_is_one_process_says_so_to_a_launcher(command: list[str], monkeypat
     monkeypatch.setenv("WORLD_SIZE", "2")
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2
-    assert f"recap {command[0]} is one process: run it without a launcher" in " ".join(result.output.split())
+    what = (
+        "a sweep starts processes of its own, --jobs at a time"
+        if command[0] == "sweep"
+        else f"recap {command[0]} is one process"
+    )
+    assert f"{what}: run it without a launcher" in " ".join(result.output.split())
 
 
 def test_another_harness_is_refused_with_a_way_out() -> None:
