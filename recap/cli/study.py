@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from recap.cli.application import app
-from recap.cli.common import PluginOption, fail, load_plugins, screen
+from recap.cli.common import PluginOption, check_alone, fail, load_plugins, screen
 from recap.cli.sweep import JobsOption
 
 study_app = typer.Typer(help="Studies of the method itself, small enough for a laptop.", no_args_is_help=True)
@@ -79,6 +79,7 @@ def laptop(
     place = output or Path("runs") / ("laptop" if form == "long" else f"laptop-{form}")
     console = screen()
     try:
+        check_alone("the study starts processes of its own, --jobs at a time")
         failures = run_study(chosen, place, jobs, lambda line: console.print(line), scores)
     except ValueError as error:
         fail(error)

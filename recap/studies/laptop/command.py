@@ -34,9 +34,16 @@ def run_study(form: Form, output: Path, jobs: int, say: Say, scores: Path | None
     for number, arm in enumerate(arms, 1):
         say(f"arm {number} of {len(arms)}, {arm.name}: {arm.asks}")
         failures += run_arm(arm, form, output, jobs, say)
-        if written := write_report(form, output, known):
-            say(f"written: {', '.join(map(str, written))}")
+        _write(form, output, known, say)
+    if not arms:
+        say("the scores of every arm are known: nothing is run")
+        _write(form, output, known, say)
     return failures
+
+
+def _write(form: Form, output: Path, known: Runs, say: Say) -> None:
+    if written := write_report(form, output, known):
+        say(f"written: {', '.join(map(str, written))}")
 
 
 def to_run(form: Form, known: Runs) -> list[Arm]:
@@ -50,10 +57,11 @@ def to_run(form: Form, known: Runs) -> list[Arm]:
 def write_report(form: Form, output: Path, known: Runs | None = None) -> list[Path]:
     """Tables, figure and every seed's scores from what is finished, and what is known besides; nothing where nothing is."""
     runs, left_out = read_arms(chosen(form.arms), output)
-    if not runs:
-        return []
     if known:
         runs = joined(known, runs)
+    if not runs:
+        return []
+    output.mkdir(parents=True, exist_ok=True)
     found = findings(runs)
     table, text, figure = output / "scores.csv", output / "report.md", output / "arms.png"
     write_scores(runs, table)

@@ -199,6 +199,26 @@ def test_an_arm_whose_scores_are_known_is_compared_with_and_not_run(
     assert tables[0] == tables[1]
 
 
+def test_scores_of_every_arm_are_a_report_without_a_run(
+    pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    published = ROOT / "docs" / "laptop_scores.csv"
+    said = study("--arms", "reasoning_only", "--seeds", "0-7", "--scores", str(published), "--output", "again")
+    assert pretended == []
+    assert "nothing is run" in said
+    assert (tmp_path / "again" / "scores.csv").read_text() == published.read_text()
+    assert "| `reasoning_only` | no replay | 8 | −12.4" in (tmp_path / "again" / "report.md").read_text()
+
+
+def test_one_process_starts_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = CliRunner().invoke(app, ["study", "laptop", "--form", "short"])
+    assert result.exit_code == 2
+    assert "run it without a launcher" in result.output
+
+
 def test_scores_that_cannot_be_compared_with_say_why(
     pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
