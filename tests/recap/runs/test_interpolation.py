@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import gc
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,18 @@ from typing import Any
 import pytest
 import torch
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
+from recap.cli import app
 from recap.evaluation.outcomes import Outcomes, read_outcomes
 from recap.experiment.config import LoadedConfig
 from recap.runs import interpolation
 from recap.runs.interpolation import interpolate_run, parse_alphas, read_interpolation
 from recap.runs.outcomes import file_name
 from recap.runs.run import Run
+from recap.runs.run_directory import read_record
+
+ROOT = Path(__file__).resolve().parents[3]
 
 MEASURED = (
     "train.steps = 1",
@@ -70,6 +78,31 @@ def test_the_ends_are_the_base_and_the_trained_model(
         rows = list(csv.DictReader(file))
     assert [(row["alpha"], row["capability"]) for row in rows[:2]] == [("0.0", "counting"), ("0.0", "arithmetic")]
     assert float(rows[-1]["score"]) == measured[1.0][0]["arithmetic"].score
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(small_bindings: list[str], tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    bindings = [*small_bindings, *MEASURED, "Capability.examples = 5"]  # which two processes cannot share evenly
+    trained = ["train", str(ROOT / "experiments" / "quickstart.gin"), "--allow-unused", "--output", str(directory)]
+    result = CliRunner().invoke(app, [*trained, *(part for binding in bindings for part in ("-b", binding))])
+    assert result.exit_code == 0, result.output
+    found = []
+    for processes in (1, 2):
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        command = [*launch, "-m", "recap", "interpolate", str(directory), "--alphas", "0,0.5,1"]
+        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("(1 - alpha) base + alpha trained") == 1
+        assert done.stdout.count("has all of run") == 1
+        found.append((read_interpolation(directory), (directory / "interpolation" / "scores.csv").read_text()))
+        shutil.rmtree(directory / "interpolation")
+    assert found[0] == found[1]
+    points = MlflowClient().get_metric_history(str(read_record(directory).mlflow_run_id), "interpolated/counting")
+    by_step = [(point.step, point.value) for point in points]
+    assert len(by_step) == 6
+    assert len(set(by_step)) == 3  # the same values from both, each once
 
 
 def _numbers_held() -> int:
