@@ -36,7 +36,8 @@ ExperimentOrResume = Annotated[
     ),
 ]
 BaselineOption = Annotated[
-    str | None, typer.Option(help="the group that the others are compared with; default: that of the first run")
+    str | None,
+    typer.Option(help="the group, or policy of a single one, that is compared with; default: that of the first run"),
 ]
 FilterOption = Annotated[str | None, typer.Option("--filter", help="runs of MLflow, by its own filter")]
 MLflowExperimentOption = Annotated[str | None, typer.Option(help="of MLflow, where --filter looks; default: all")]

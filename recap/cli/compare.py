@@ -60,7 +60,7 @@ def compare(
         found = measured_runs(runs or [], query=query, experiment=experiment, uri=uri, step=step)
         notes = check_comparable(found)
         groups = group_runs(found)
-        result = compare_groups(groups, baseline or next(iter(groups)), reading=reading, margin=margin)
+        result = compare_groups(groups, baseline, reading=reading, margin=margin)
     except ValueError as error:
         fail(error)
     console = screen()

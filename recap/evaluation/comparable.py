@@ -153,6 +153,28 @@ def group_runs(runs: Sequence[MeasuredRun]) -> dict[str, Group]:
     return groups
 
 
+def baseline_of(groups: Mapping[str, Group], wanted: str | None) -> str:
+    """The label of the group that the others are compared with.
+
+    Args:
+        wanted: its label, or its policy where no other group has it; None: the first group.
+
+    Raises:
+        NotComparable: there is none, or there are several.
+    """
+    if wanted is None or wanted in groups:
+        return wanted or next(iter(groups))
+    found = [label for label, group in groups.items() if next(iter(group.values())).policy == wanted]
+    if len(found) == 1:
+        return found[0]
+    why = (
+        f"{len(found)} groups are {wanted!r}: name one of"
+        if found
+        else f"no group {wanted!r} to compare with; there are"
+    )
+    raise NotComparable(f"{why} {', '.join(map(repr, found or groups))}")
+
+
 def statements(run: MeasuredRun) -> frozenset[str]:
     """What of a run's configuration makes it another experiment: its bindings, without seeds and what is kept where."""
     text = str(run.about["configuration"])

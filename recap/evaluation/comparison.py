@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recap.evaluation.comparable import Group, MeasuredRun, NotComparable
+from recap.evaluation.comparable import Group, MeasuredRun, NotComparable, baseline_of
 from recap.evaluation.forgetting import RIGHT, forgetting_index, measures
 from recap.evaluation.score_table import ScoreTable, score_table
 from recap.evaluation.scores import clustered_standard_error
@@ -103,19 +103,18 @@ class _Scores:
 
 
 def compare(
-    groups: Mapping[str, Group], baseline: str, *, reading: Reading = "strict", margin: float | None = None
+    groups: Mapping[str, Group], baseline: str | None, *, reading: Reading = "strict", margin: float | None = None
 ) -> Comparison:
     """Compares groups of runs that `check_comparable` found comparable.
 
     Args:
-        baseline: the group that the others are compared with.
+        baseline: the group that the others are compared with, as `baseline_of` has it.
         margin: differences up to it count as none.
 
     Raises:
         NotComparable: no such group, or no score of this reading.
     """
-    if baseline not in groups:
-        raise NotComparable(f"no group {baseline!r} to compare with; there are {', '.join(groups)}")
+    baseline = baseline_of(groups, baseline)
     runs = [run for group in groups.values() for run in group.values()]
     seeds = {label: sorted(group) for label, group in groups.items()}
     scores = {name: _scores(groups, seeds, name, reading) for name in runs[0].after}

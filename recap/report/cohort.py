@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from recap.evaluation.comparable import Group, MeasuredRun, NotComparable, check_comparable, differing, group_runs
+from recap.evaluation.comparable import (
+    Group,
+    MeasuredRun,
+    NotComparable,
+    baseline_of,
+    check_comparable,
+    differing,
+    group_runs,
+)
 from recap.evaluation.comparison import Comparison, compare
 from recap.report.gather import ReportedRun
 
@@ -160,9 +168,5 @@ def _domains(run: MeasuredRun) -> str:
 
 def _in_order(groups: dict[str, Group], baseline: str | None) -> dict[str, Group]:
     """The baseline first."""
-    if baseline is None:
-        return groups
-    found = [label for label in groups if baseline in (label, next(iter(groups[label].values())).policy)]
-    if not found:
-        raise ValueError(f"no group {baseline!r} to compare with; there are {', '.join(groups)}")
-    return {found[0]: groups[found[0]], **groups}
+    first = baseline_of(groups, baseline)
+    return {first: groups[first], **groups}

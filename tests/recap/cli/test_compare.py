@@ -106,7 +106,7 @@ def test_refusals_are_one_readable_error(runs: list[Path], tmp_path: Path) -> No
     for arguments, expected in (
         ((str(runs[0]), str(runs[1])), "other steps"),
         ((str(runs[0]), "--step", "7"), "not evaluated at step 7; its outcomes are of steps 0, 20, 60"),
-        ((str(runs[0]), "--baseline", "static"), "no group 'static' to compare with; there are uniform"),
+        ((str(runs[0]), "--baseline", "static"), "no group 'static' to compare with; there are 'uniform'"),
         ((str(tmp_path / "nowhere"),), "neither a directory that is there nor a run id"),
         ((str(empty),), "no run there, nor in the folders in it"),
         ((), "no runs to compare"),

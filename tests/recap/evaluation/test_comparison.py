@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recap.evaluation.comparable import MeasuredRun, NotComparable, check_comparable, differing, group_runs
+from recap.evaluation.comparable import (
+    Group,
+    MeasuredRun,
+    NotComparable,
+    baseline_of,
+    check_comparable,
+    differing,
+    group_runs,
+)
 from recap.evaluation.comparison import Comparison, compare, verdict
 from recap.evaluation.comparison_report import footnotes, tables
 from recap.evaluation.outcomes import Outcome, Outcomes
@@ -293,3 +301,17 @@ def test_a_known_effect_is_found_covered_and_not_called_equivalent(made: Callabl
     assert np.mean(claims) < 0.05 + rate_bound(0.05, count) + 0.02  # the effect on these examples scatters around it
     names = ("t covers", "crossed covers", "finds 0.1", "finds 0.25", "equivalent at the margin")
     print(dict(zip(names, map(np.mean, (covered, crossed, found_small, found_large, claims)), strict=True)))
+
+
+def test_a_policy_names_the_baseline_where_one_group_alone_has_it() -> None:
+    def group(policy: str) -> Group:
+        return {0: MeasuredRun("run", {"settings": {"reweighting": policy}}, 1, {}, {})}
+
+    groups = {"recap 1": group("Recap"), "uniform 2": group("Uniform"), "recap 3": group("Recap")}
+    assert baseline_of(groups, None) == "recap 1"
+    assert baseline_of(groups, "recap 3") == "recap 3"
+    assert baseline_of(groups, "uniform") == "uniform 2"
+    with pytest.raises(NotComparable, match="2 groups are 'recap': name one of 'recap 1', 'recap 3'"):
+        baseline_of(groups, "recap")
+    with pytest.raises(NotComparable, match="no group 'static' to compare with; there are 'recap 1', 'uniform 2'"):
+        baseline_of(groups, "static")

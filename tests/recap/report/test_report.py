@@ -219,7 +219,9 @@ def test_groups_are_named_by_what_tells_them_apart(made: Make, tmp_path: Path) -
     labels = ["recap, window = 3", "recap, window = 10", "uniform (2 domains)", "uniform (1 domain)"]
     labels[:2] = [f"{label} (1 domain)" for label in labels[:2]]
     assert list(cohort_of(runs).groups) == labels
-    assert next(iter(cohort_of(runs, "uniform").groups)) == labels[2]
+    assert next(iter(cohort_of(runs, labels[2]).groups)) == labels[2]
+    with pytest.raises(ValueError, match="2 groups are 'uniform': name one of"):
+        cohort_of(runs, "uniform")
     with pytest.raises(ValueError, match="no group 'famo'"):
         cohort_of(runs, "famo")
 
