@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recap.evaluation.comparison import verdict
 from recap.evaluation.forgetting import forgetting_index, retention
 from recap.evaluation.statistics import Difference, difference, holm
-from recap.studies.laptop.arms import BASELINE, KEPT, LEARNT, MARGIN
+from recap.studies.laptop.arms import ARMS, BASELINE, KEPT, LEARNT, MARGIN
 from recap.studies.laptop.runs import ArmRun, Runs
 
 
@@ -63,6 +63,14 @@ def contrast(runs: Runs, arm: str, other: str, skills: Sequence[str] = KEPT) -> 
         return None
     ours, theirs = (np.stack([_scores(runs[name][seed], skills) for seed in seeds]) for name in (arm, other))
     return difference(ours - theirs, skills, MARGIN)
+
+
+def of_feedback(runs: Runs) -> dict[str, Difference]:
+    """Each control that replays an arm's weights: that arm minus the control, p adjusted by Holm for all of them."""
+    pairs = {arm.name: contrast(runs, arm.replays, arm.name) for arm in ARMS if arm.replays is not None}
+    found = {name: difference for name, difference in pairs.items() if difference is not None}
+    adjusted = holm([one.p_t for one in found.values()])
+    return {name: replace(one, p_holm=p) for (name, one), p in zip(found.items(), adjusted, strict=True)}
 
 
 def change(runs: Runs, arm: str, skills: Sequence[str]) -> Difference:

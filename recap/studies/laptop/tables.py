@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
+from recap.evaluation.comparison import verdict
 from recap.evaluation.statistics import Difference
 from recap.studies.laptop.arms import ARMS, MARGIN
 from recap.studies.laptop.claims import Claim
-from recap.studies.laptop.endpoint import Finding
+from recap.studies.laptop.endpoint import Finding, of_feedback
 from recap.studies.laptop.runs import ArmRun, Runs
 from recap.studies.markdown import markdown_table
 
@@ -22,6 +24,7 @@ def markdown(found: Sequence[Finding], lines: Sequence[Claim], runs: Runs, notes
         "",
         *_primary(found),
         "",
+        *_feedback(runs),
         "## Every skill",
         "",
         LEVELS,
@@ -40,6 +43,10 @@ PRIMARY = (
     " *Against uniform*: the primary number. p: by t, adjusted by Holm for all arms; sign flips, exact, not adjusted;"
     f" equivalence within ± {100 * MARGIN:g}, not adjusted. *Detectable*: what so many seeds would find in 80 % of studies."
 )
+FEEDBACK = (
+    "The primary number of the arm with RECAP minus that of a control that is trained with its recorded weights. p as above,"
+    " Holm over the controls."
+)
 LEVELS = "Mean score after the last step, over seeds."
 CLAIMS = "Each line's interval is for itself: of twenty lines one is expected to leave out 0 by luck."
 
@@ -56,8 +63,33 @@ def _row(one: Finding) -> list[str]:
     if one.primary is None:
         return [*start, "—", "", "", "", "", ""]
     p_values = (one.primary.p_holm, one.primary.p_sign_flip, one.primary.p_equivalent)
-    detectable = "—" if math.isnan(one.primary.detectable) else f"{100 * one.primary.detectable:.1f}"
-    return [*start, points(one.primary), *map(_p, p_values), detectable, one.verdict]
+    return [*start, points(one.primary), *map(_p, p_values), _detectable(one.primary), one.verdict]
+
+
+def _feedback(runs: Runs) -> list[str]:
+    """RECAP against what has its weights without its feedback; nothing where no such arm was run."""
+    found = of_feedback(runs)
+    if not found:
+        return []
+    of = {arm.name: arm for arm in ARMS}
+    rows = [
+        [
+            f"`{of[name].replays}` − `{name}`",
+            of[name].asks,
+            str(one.seeds),
+            points(one),
+            *map(_p, (one.p_holm, one.p_sign_flip, one.p_equivalent)),
+            _detectable(one),
+            verdict(one, MARGIN),
+        ]
+        for name, one in found.items()
+    ]
+    titles = ["arms", "the control", "seeds", "difference", "p (Holm)", "p (sign flip)", "p (equivalent)"]
+    return ["## Is it the feedback?", "", FEEDBACK, "", *_table([*titles, "detectable", "verdict"], rows), ""]
+
+
+def _detectable(found: Difference) -> str:
+    return "—" if math.isnan(found.detectable) else f"{100 * found.detectable:.1f}"
 
 
 def _levels(runs: Runs) -> list[str]:
@@ -75,7 +107,11 @@ def _levels(runs: Runs) -> list[str]:
 
 def _claims(lines: Sequence[Claim]) -> list[str]:
     titles = ["paper", "claim", "its number", "ours", "verdict"]
-    return _table(titles, [[one.source, one.claim, one.paper, one.ours, one.verdict] for one in lines])
+    rows = [[one.source, one.claim, one.paper, _MINUS.sub("−", one.ours), one.verdict] for one in lines]
+    return _table(titles, rows)
+
+
+_MINUS = re.compile(r"-(?=\d)")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

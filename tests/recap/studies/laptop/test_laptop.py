@@ -20,9 +20,10 @@ from recap.experiment.config import load_config
 from recap.studies.laptop.arms import ARMS, FORMS, KEPT, LEARNT, SHORT, chosen
 from recap.studies.laptop.claims import claims
 from recap.studies.laptop.command import to_run, write_report
-from recap.studies.laptop.endpoint import findings, mean_score
+from recap.studies.laptop.endpoint import findings, mean_score, of_feedback
 from recap.studies.laptop.runs import ArmRun, Runs, point_folder
 from recap.studies.laptop.scores import read_scores
+from recap.studies.laptop.tables import markdown
 from recap.sweeps.grid import Point
 from recap.sweeps.plan import Child, Plan
 from recap.sweeps.runner import Runner
@@ -80,6 +81,22 @@ def test_holm_counts_all_arms() -> None:
     p = {one.arm: one.primary for one in findings(runs) if one.primary is not None}
     smallest = min(p.values(), key=lambda found: found.p_t)
     assert smallest.p_holm == pytest.approx(min(1.0, 3 * smallest.p_t))
+
+
+def test_a_control_is_held_against_the_arm_whose_weights_it_has() -> None:
+    right = {"recap_t0.2": [1.0, 0.5], "yoked": [0.75, 0.5], "mean": [1.0, 0.25]}
+    runs: Runs = {
+        arm: {s: run(arm, s, {"reading": [share + 0.01 * s * (arm == "mean")]}) for s, share in enumerate(shares)}
+        for arm, shares in right.items()
+    }
+    found = of_feedback(runs)
+    assert list(found) == ["yoked", "mean"]
+    assert found["yoked"].mean == pytest.approx(0.125 / len(KEPT))
+    assert found["mean"].mean == pytest.approx((0.25 - 0.01) / 2 / len(KEPT))
+    assert min(one.p_holm for one in found.values()) == pytest.approx(2 * min(one.p_t for one in found.values()))
+    text = markdown(findings(runs), [], runs, [])
+    assert "| `recap_t0.2` − `yoked` | its course of weights, another seed's | 2 | +2.1 (" in text
+    assert "Is it the feedback?" not in markdown([], [], {"recap_t0.2": runs["recap_t0.2"]}, [])
 
 
 def test_claims_say_what_the_numbers_allow() -> None:
