@@ -5,7 +5,7 @@
     python tools/bench_lengths.py --part decoding --groups 8 --completions 1024 --prompts 128 --grouping 4
 
 Each number is from a process of its own, forked with the model at hand: CPU seconds of the fastest of three runs, of fewer
-where they take longer than half of the limit; and by how much memory grew at most in a run whose tensors give back what they
+where they take longer than an eighth of the limit; and by how much memory grew at most in a run whose tensors give back what they
 had, since the C library keeps it otherwise, and holds more after each run. 'shared' is the default, 'plain' a forward per
 completion (decoding: one batch in which every completion has a prompt of its own). With `--csv`, what the file holds is not
 measured again: the command goes on where it was stopped. For Linux, without a GPU.
@@ -221,7 +221,7 @@ def measured(cell: Cell, limit: float) -> Found:
 def fastest(prepare: Callable[[], Callable[[], object]], limit: float) -> float:
     run = prepare()
     started, seconds = time.monotonic(), [once(run)]
-    while len(seconds) < RUNS and time.monotonic() - started < limit / 2:
+    while len(seconds) < RUNS and time.monotonic() - started < limit / 8:
         seconds.append(once(run))
     return min(seconds)
 
