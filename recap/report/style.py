@@ -71,8 +71,11 @@ class Drawn:
 
 
 def marks(groups: Sequence[str]) -> dict[str, Mark]:
-    """Group -> how it is drawn."""
-    return {label: Mark(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]) for n, label in enumerate(groups)}
+    """Group -> how it is drawn; where colours come again, with another marker, so that 49 groups can be told apart."""
+    return {
+        label: Mark(COLOURS[n % len(COLOURS)], MARKERS[(n + n // len(COLOURS)) % len(MARKERS)])
+        for n, label in enumerate(groups)
+    }
 
 
 def new_figure(rows: float, width: float = WIDTH) -> Figure:
