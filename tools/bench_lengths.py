@@ -5,10 +5,10 @@
     python tools/bench_lengths.py --part decoding --groups 8 --completions 1024 --prompts 128 --grouping 4
 
 Each number is from a process of its own, forked with the model at hand: CPU seconds of the fastest of three runs, of fewer
-where they take longer than an eighth of the limit; and by how much memory grew at most in a run whose tensors give back what they
-had, since the C library keeps it otherwise, and holds more after each run. 'shared' is the default, 'plain' a forward per
-completion (decoding: one batch in which every completion has a prompt of its own). With `--csv`, what the file holds is not
-measured again: the command goes on where it was stopped. For Linux, without a GPU.
+where they take longer than an eighth of the limit; and by how much memory grew at most in a run whose tensors give back what
+they had, since the C library keeps it otherwise, and holds more after each run. 'shared' is the default, 'plain' a forward
+per completion (decoding: one batch in which every completion has a prompt of its own). With `--csv`, what the file holds is
+not measured again: the command goes on where it was stopped. For Linux, without a GPU.
 """
 
 from __future__ import annotations
