@@ -74,20 +74,23 @@ class Form:
     """How long the study is.
 
     Attributes:
+        name: that the command line and tables of scores call it by.
         seeds: matched over arms.
         arms: in the order in which they are run.
         bindings: of every arm, after what its file says.
     """
 
+    name: str
     seeds: str
     arms: Sequence[str]
     bindings: tuple[str, ...] = ()
 
 
-LONG = Form("0-7", tuple(arm.name for arm in ARMS))
+LONG = Form("long", "0-7", tuple(arm.name for arm in ARMS))
 """As docs/laptop_protocol.md has it: a night on two cores."""
 
 SHORT = Form(
+    "short",
     "0-3",
     (BASELINE, "reasoning_only", "recap_t0.2", "yoked"),
     ("train.steps = 40", "EXAMPLES = 256", "reweighting.recap.window = 5"),
@@ -95,13 +98,14 @@ SHORT = Form(
 """Twenty minutes on two cores. λ leaves 1 at step 11, after two windows of 5; of 10 it would not before step 21."""
 
 FAVOURABLE = Form(
+    "favourable",
     "0-7",
     (BASELINE, "recap_t0.5", "recap_t0.2"),
     ("grpo.scale = 'none'", "train.objective_scope = 'per_domain'", "train.steps = 240"),
 )
 """The regime that was chosen to favour weights: seven objectives of unequal scale, long after saturation."""
 
-FORMS = {"long": LONG, "short": SHORT, "favourable": FAVOURABLE}
+FORMS = {form.name: form for form in (LONG, SHORT, FAVOURABLE)}
 
 
 def chosen(names: Sequence[str]) -> list[Arm]:

@@ -24,11 +24,11 @@ def run_study(form: Form, output: Path, jobs: int, say: Say, scores: Path | None
             another arm needs their weights.
 
     Raises:
-        ValueError: no such arm, another study is in the folder, or the scores are not of the same examples and base.
+        ValueError: no such arm, another study is in the folder, or the scores are not of the same form, examples and base.
         KeyboardInterrupt: asked to stop; the same again goes on.
     """
     failures: list[Failure] = []
-    known = {} if scores is None else read_scores(scores)
+    known = {} if scores is None else read_scores(scores, form.name)
     chosen(tuple(known))  # every one of them has a file
     arms = to_run(form, known)
     for number, arm in enumerate(arms, 1):
@@ -64,7 +64,7 @@ def write_report(form: Form, output: Path, known: Runs | None = None) -> list[Pa
     output.mkdir(parents=True, exist_ok=True)
     found = findings(runs)
     table, text, figure = output / "scores.csv", output / "report.md", output / "arms.png"
-    write_scores(runs, table)
+    write_scores(runs, table, form.name)
     draw(found, runs, figure)
     text.write_text(markdown(found, claims(runs), runs, left_out), encoding="utf-8")
     return [text, figure, table]

@@ -14,8 +14,9 @@ SAME_BASE = 0.005
 
 
 class Row(NamedTuple):
-    """The mean scores of one skill before and after one run."""
+    """The mean scores of one skill before and after one run, of a form of the study."""
 
+    form: str
     arm: str
     seed: int
     skill: str
@@ -24,7 +25,7 @@ class Row(NamedTuple):
     after: float
 
 
-def write_scores(runs: Runs, path: Path) -> None:
+def write_scores(runs: Runs, path: Path, form: str) -> None:
     """A row for every arm, seed and skill."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -32,14 +33,19 @@ def write_scores(runs: Runs, path: Path) -> None:
         for arm, by_seed in runs.items():
             for seed, run in sorted(by_seed.items()):
                 for skill, after in run.after.items():
-                    rows.writerow([arm, seed, skill, run.examples[skill], f"{run.base[skill]:.6f}", f"{after:.6f}"])
+                    rows.writerow(
+                        [form, arm, seed, skill, run.examples[skill], f"{run.base[skill]:.6f}", f"{after:.6f}"]
+                    )
 
 
-def read_scores(path: Path) -> Runs:
+def read_scores(path: Path, form: str) -> Runs:
     """The runs of a file that `write_scores` wrote, without their series.
 
+    Args:
+        form: that they must be of: other steps and settings cannot be compared with.
+
     Raises:
-        ValueError: no such file, or not of this kind, with the line.
+        ValueError: no such file, or not of this kind or form, with the line.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -51,10 +57,14 @@ def read_scores(path: Path) -> Runs:
     found: dict[tuple[str, int], list[Row]] = {}
     for number, line in enumerate(lines[1:], 2):
         try:
-            arm, seed, skill, examples, base, after = line
-            row = Row(arm, int(seed), skill, int(examples), float(base), float(after))
+            of, arm, seed, skill, examples, base, after = line
+            row = Row(of, arm, int(seed), skill, int(examples), float(base), float(after))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
+        if row.form != form:
+            raise ValueError(
+                f"{path}, line {number}: of the form {row.form!r}, not of {form!r}; no run of it can be reused"
+            )
         found.setdefault((row.arm, row.seed), []).append(row)
     runs: Runs = {}
     for (name, of_seed), rows in found.items():

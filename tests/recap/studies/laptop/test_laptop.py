@@ -204,7 +204,7 @@ def test_an_arm_whose_scores_are_known_is_compared_with_and_not_run(
     monkeypatch.chdir(tmp_path)
     study("--form", "short", "--arms", "reasoning_only", "--seeds", "0-1", "--output", "whole")
     whole = tmp_path / "whole" / "scores.csv"
-    of_uniform = [line for line in whole.read_text().splitlines() if not line.startswith("reasoning_only")]
+    of_uniform = [line for line in whole.read_text().splitlines() if ",reasoning_only," not in line]
     (tmp_path / "known.csv").write_text("\n".join(of_uniform) + "\n")
     pretended.clear()
     study("--form", "short", "--arms", "reasoning_only", "--seeds", "0-1", "--output", "part", "--scores", "known.csv")
@@ -240,12 +240,13 @@ def test_scores_that_cannot_be_compared_with_say_why(
     pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    header = "arm,seed,skill,examples,base,after\n"
-    rows = "".join(f"uniform,{seed},{skill},4,1.0,1.0\n" for seed in (0, 1) for skill in SKILLS)
+    header = "form,arm,seed,skill,examples,base,after\n"
+    rows = "".join(f"short,uniform,{seed},{skill},4,1.0,1.0\n" for seed in (0, 1) for skill in SKILLS)
     for text, reason in (
-        ("", "its columns are not arm, seed, skill"),
-        (header + rows + "uniform,2,reading,4\n", f"line {2 + 2 * len(SKILLS)}: "),
+        ("", "its columns are not form, arm, seed, skill"),
+        (header + rows + "short,uniform,2,reading,4\n", f"line {2 + 2 * len(SKILLS)}: "),
         (header + rows.replace("uniform", "recap_t7"), "no arm recap_t7"),
+        (header + rows.replace("short", "long"), "line 2: of the form 'long', not of 'short'"),
         (header + rows.replace("reading,4", "reading,5"), "other examples or another base model in reading"),
         (header + rows.replace("naming,4,1.0", "naming,4,0.9"), "another base model in naming"),
     ):
@@ -264,7 +265,7 @@ def test_whose_weights_are_replayed_is_run_though_its_scores_are_known() -> None
 
 
 def test_the_published_scores_are_read() -> None:
-    published = read_scores(ROOT / "docs" / "laptop_scores.csv")
+    published = read_scores(ROOT / "docs" / "laptop_scores.csv", "long")
     chosen(tuple(published))
     assert all(set(run.after) == set(SKILLS) for by_seed in published.values() for run in by_seed.values())
 
@@ -305,7 +306,7 @@ def test_a_real_study_of_two_steps(tmp_path: Path) -> None:
     from recap.studies.laptop.arms import Form
     from recap.studies.laptop.command import run_study
 
-    form = Form("0-1", ("yoked",), ("train.steps = 2", "EXAMPLES = 8", "train.prompts_per_step = 16"))
+    form = Form("trial", "0-1", ("yoked",), ("train.steps = 2", "EXAMPLES = 8", "train.prompts_per_step = 16"))
     said: list[str] = []
     assert run_study(form, tmp_path, 2, said.append) == []
     assert "| `yoked` |" in (tmp_path / "report.md").read_text()
