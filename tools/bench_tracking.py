@@ -85,7 +85,8 @@ class CpuWatch:
 
 
 def measure(steps: int, folder: Path, side: str) -> dict[str, float]:
-    """One run of a side; CPU seconds by name, those of `total` and `evaluations` among them."""
+    """One run of a side; CPU seconds by name, those of `total` and `evaluations` among them, and `wall`: seconds beside the
+    evaluations."""
     database = folder / "mlflow.db"
     os.environ["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = str(side != "off").lower()
     bindings = [
@@ -100,7 +101,8 @@ def measure(steps: int, folder: Path, side: str) -> dict[str, float]:
     start = time.process_time() - begun
     if side == "off":
         run.tracker.finish("FINISHED")  # what is logged after it goes nowhere
-    beside, training = CpuWatch(), CpuWatch()
+    beside, training, wall = CpuWatch(), CpuWatch(), CpuWatch()
+    wall.watch(run.evaluations, "measure", "evaluations", clock=time.monotonic)
     beside.watch(run.evaluations, "measure", "evaluations", clock=time.process_time)
     training.watch(run, "_log", "steps")
     training.watch(run.evaluations, "_record", "outcomes")
@@ -111,21 +113,22 @@ def measure(steps: int, folder: Path, side: str) -> dict[str, float]:
     holder = sqlite3.connect(database)
     if side == "locked":
         holder.execute("BEGIN EXCLUSIVE")
-    before = time.process_time()
+    before, began = time.process_time(), time.monotonic()
     run.execute()
-    total = time.process_time() - before
+    total, took = time.process_time() - before, time.monotonic() - began
     holder.close()
     return {
         "start": start,
         "total": total,
+        "wall": took - wall.seconds["evaluations"],
         **{f"thread {name}": seconds for name, seconds in training.seconds.items()},
         **THREADS.seconds,
         **beside.seconds,
     }
 
 
-def report(side: str, runs: list[dict[str, float]], without: float | None) -> None:
-    """Prints the medians of a side; `without`: CPU seconds of a run that logs nothing."""
+def report(side: str, runs: list[dict[str, float]], without: list[dict[str, float]]) -> None:
+    """Prints the medians of a side; `without`: the runs that log nothing, each taken before the one of the same place."""
     names = {name for run in runs for name in run}
     found = {name: statistics.median(run.get(name, 0.0) for run in runs) for name in sorted(names)}
     rest = found["total"] - found["evaluations"]
@@ -141,8 +144,10 @@ def report(side: str, runs: list[dict[str, float]], without: float | None) -> No
             f"  {label} {spent:.3f} s, {spent / rest:.2%} of what is beside the evaluations,"
             f" {spent / found['total']:.2%} of all: {shares}"
         )
-    if without is not None:
-        print(f"  the whole process against none logged {(found['total'] - without) / without:+.2%}")
+    for name, label in (("total", "CPU"), ("wall", "seconds beside the evaluations")):
+        more = [run[name] / none[name] - 1 for run, none in zip(runs, without, strict=False)]
+        if more and side != "off":
+            print(f"  {label} against none logged, round by round: {'  '.join(f'{share:+.2%}' for share in more)}")
 
 
 THREADS = CpuWatch()
@@ -166,9 +171,8 @@ def main() -> None:
                 found = measure(arguments.steps if turn else 1, Path(folder), side)
             if turn:
                 runs[side].append(found)
-    without = statistics.median(run["total"] for run in runs["off"]) if "off" in runs else None
     for side, measured in runs.items():
-        report(side, measured, without)
+        report(side, measured, runs.get("off", []))
 
 
 if __name__ == "__main__":
