@@ -107,9 +107,14 @@ def test_two_processes_find_what_one_finds(small_bindings: list[str], tmp_path: 
 
 def _numbers_held() -> int:
     """Of all tensors in memory, those that share theirs once."""
-    gc.collect()
-    tensors = (item for item in gc.get_objects() if isinstance(item, torch.Tensor))
-    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() // 4 for t in tensors}.values())
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)  # another thread may be in the middle of a tuple, and fails if that is held when it goes on
+    try:
+        gc.collect()
+        tensors = (item for item in gc.get_objects() if isinstance(item, torch.Tensor))
+        return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() // 4 for t in tensors}.values())
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_alphas() -> None:
