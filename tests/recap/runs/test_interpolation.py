@@ -108,7 +108,8 @@ def test_two_processes_find_what_one_finds(small_bindings: list[str], tmp_path: 
 def _numbers_held() -> int:
     """Of all tensors in memory, those that share theirs once."""
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(60)  # another thread may be in the middle of a tuple, and fails if that is held when it goes on
+    # Another thread may be in the middle of a tuple, and fails if that is held when it goes on.
+    sys.setswitchinterval(60)
     try:
         gc.collect()
         tensors = (item for item in gc.get_objects() if isinstance(item, torch.Tensor))
