@@ -50,8 +50,8 @@ def open_mlflow() -> None:
     print(f"once a process and database: {spent[0]:.2f} s of CPU, {spent[1]:.2f} s where both are there")
 
 
-class CpuWatch:
-    """CPU seconds of a thread within calls that are watched, the outermost alone, by name."""
+class Watch:
+    """Seconds of a thread within calls that are watched, the outermost alone, by name."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -64,7 +64,7 @@ class CpuWatch:
 
         Args:
             training: whether only those of the main thread count.
-            clock: the thread's alone, or the process's, where torch's threads work at it too.
+            clock: CPU of the thread alone, or of the process, where torch's threads work at it too; or the wall's.
         """
         original = getattr(owner, method)
 
@@ -101,7 +101,7 @@ def measure(steps: int, folder: Path, side: str) -> dict[str, float]:
     start = time.process_time() - begun
     if side == "off":
         run.tracker.finish("FINISHED")  # what is logged after it goes nowhere
-    beside, training, wall = CpuWatch(), CpuWatch(), CpuWatch()
+    beside, training, wall = Watch(), Watch(), Watch()
     wall.watch(run.evaluations, "measure", "evaluations", clock=time.monotonic)
     beside.watch(run.evaluations, "measure", "evaluations", clock=time.process_time)
     training.watch(run, "_log", "steps")
@@ -150,7 +150,7 @@ def report(side: str, runs: list[dict[str, float]], without: list[dict[str, floa
             print(f"  {label} against none logged, round by round: {'  '.join(f'{share:+.2%}' for share in more)}")
 
 
-THREADS = CpuWatch()
+THREADS = Watch()
 THREADS.watch(Delivery, "_work", "beside delivery", training=False)
 THREADS.watch(SlowEntries, "_make", "beside pictures", training=False)
 THREADS.watch(SystemMetrics, "_work", "beside system metrics", training=False)

@@ -167,12 +167,9 @@ def baseline_of(groups: Mapping[str, Group], wanted: str | None) -> str:
     found = [label for label, group in groups.items() if next(iter(group.values())).policy == wanted]
     if len(found) == 1:
         return found[0]
-    why = (
-        f"{len(found)} groups are {wanted!r}: name one of"
-        if found
-        else f"no group {wanted!r} to compare with; there are"
-    )
-    raise NotComparable(f"{why} {', '.join(map(repr, found or groups))}")
+    if found:
+        raise NotComparable(f"{len(found)} groups are {wanted!r}: name one of {', '.join(map(repr, found))}")
+    raise NotComparable(f"no group {wanted!r} to compare with; there are {', '.join(map(repr, groups))}")
 
 
 def statements(run: MeasuredRun) -> frozenset[str]:

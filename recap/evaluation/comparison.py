@@ -14,7 +14,15 @@ from recap.evaluation.comparable import Group, MeasuredRun, NotComparable, basel
 from recap.evaluation.forgetting import RIGHT, forgetting_index, measures
 from recap.evaluation.score_table import ScoreTable, score_table
 from recap.evaluation.scores import clustered_standard_error
-from recap.evaluation.statistics import Difference, Interval, Transitions, difference, holm, t_interval, transitions
+from recap.evaluation.statistics import (
+    Difference,
+    Interval,
+    Transitions,
+    as_family,
+    difference,
+    t_interval,
+    transitions,
+)
 
 Reading = Literal["strict", "lenient", "sampled"]
 """Which score of an example: of the greedy completion, of the same with the answer looked for everywhere, or the mean of
@@ -219,11 +227,8 @@ def _contrast(
 
 def _adjusted(contrasts: Sequence[Contrast]) -> list[Contrast]:
     """With p values adjusted for all of them: one family."""
-    adjusted = holm([contrast.difference.p_t for contrast in contrasts])
-    return [
-        replace(contrast, difference=replace(contrast.difference, p_holm=p))
-        for contrast, p in zip(contrasts, adjusted, strict=True)
-    ]
+    adjusted = as_family([contrast.difference for contrast in contrasts])
+    return [replace(contrast, difference=one) for contrast, one in zip(contrasts, adjusted, strict=True)]
 
 
 def verdict(found: Difference, margin: float | None, alpha: float = 0.05) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -223,6 +223,12 @@ def transitions(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Transiti
     gained, neither = int((~before & after).sum()), int((~before & ~after).sum())
     p = float(mcnemar([[kept, lost], [gained, neither]], exact=True).pvalue) if lost + gained else 1.0
     return Transitions(kept, lost, gained, neither, p)
+
+
+def as_family(found: Sequence[Difference]) -> list[Difference]:
+    """The same differences, each with `p_holm` adjusted for all of them."""
+    adjusted = holm([one.p_t for one in found])
+    return [replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recap.evaluation.comparison import verdict
 from recap.evaluation.forgetting import forgetting_index, retention
-from recap.evaluation.statistics import Difference, difference, holm
+from recap.evaluation.statistics import Difference, as_family, difference
 from recap.studies.laptop.arms import ARMS, BASELINE, KEPT, LEARNT, MARGIN
 from recap.studies.laptop.runs import ArmRun, Runs
 
@@ -44,11 +44,8 @@ class Finding:
 def findings(runs: Runs) -> list[Finding]:
     """Every arm, its primary p adjusted by Holm for all arms."""
     found = [_finding(arm, runs) for arm in runs]
-    adjusted = iter(holm([one.primary.p_t for one in found if one.primary is not None]))
-    return [
-        one if one.primary is None else replace(one, primary=replace(one.primary, p_holm=next(adjusted)))
-        for one in found
-    ]
+    adjusted = iter(as_family([one.primary for one in found if one.primary is not None]))
+    return [one if one.primary is None else replace(one, primary=next(adjusted)) for one in found]
 
 
 def mean_score(run: ArmRun, skills: Sequence[str], base: bool = False) -> float:
@@ -69,8 +66,7 @@ def of_feedback(runs: Runs) -> dict[str, Difference]:
     """Each control that replays an arm's weights: that arm minus the control, p adjusted by Holm for all of them."""
     pairs = {arm.name: contrast(runs, arm.replays, arm.name) for arm in ARMS if arm.replays is not None}
     found = {name: difference for name, difference in pairs.items() if difference is not None}
-    adjusted = holm([one.p_t for one in found.values()])
-    return {name: replace(one, p_holm=p) for (name, one), p in zip(found.items(), adjusted, strict=True)}
+    return dict(zip(found, as_family(list(found.values())), strict=True))
 
 
 def change(runs: Runs, arm: str, skills: Sequence[str]) -> Difference:

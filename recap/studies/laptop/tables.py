@@ -47,23 +47,28 @@ FEEDBACK = (
     "The primary number of the arm with RECAP minus that of a control that is trained with its recorded weights. p as above,"
     " Holm over the controls."
 )
+JUDGED = ("p (Holm)", "p (sign flip)", "p (equivalent)", "detectable", "verdict")
+BY_NAME = {arm.name: arm for arm in ARMS}
 LEVELS = "Mean score after the last step, over seeds."
 CLAIMS = "Each line's interval is for itself: of twenty lines one is expected to leave out 0 by luck."
 
 
 def _primary(found: Sequence[Finding]) -> list[str]:
-    titles = ["arm", "what it is", "seeds", "kept", "learnt", "forgetting index", "against uniform", "p (Holm)"]
-    titles += ["p (sign flip)", "p (equivalent)", "detectable", "verdict"]
+    titles = ["arm", "what it is", "seeds", "kept", "learnt", "forgetting index", "against uniform", *JUDGED]
     return _table(titles, [_row(one) for one in found])
 
 
 def _row(one: Finding) -> list[str]:
-    asks = {arm.name: arm.asks for arm in ARMS}[one.arm]
-    start = [f"`{one.arm}`", asks, str(len(one.seeds)), points(one.kept), points(one.learnt), f"{one.forgetting:.3f}"]
-    if one.primary is None:
-        return [*start, "—", "", "", "", "", ""]
-    p_values = (one.primary.p_holm, one.primary.p_sign_flip, one.primary.p_equivalent)
-    return [*start, points(one.primary), *map(_p, p_values), _detectable(one.primary), one.verdict]
+    start = [f"`{one.arm}`", BY_NAME[one.arm].asks, str(len(one.seeds)), points(one.kept), points(one.learnt)]
+    judged = ["—", *("" for _ in JUDGED[:-1])] if one.primary is None else _judged(one.primary)
+    return [*start, f"{one.forgetting:.3f}", *judged, one.verdict]
+
+
+def _judged(found: Difference) -> list[str]:
+    """The difference, then the columns `JUDGED` but for the verdict."""
+    p_values = map(_p, (found.p_holm, found.p_sign_flip, found.p_equivalent))
+    detectable = "—" if math.isnan(found.detectable) else f"{100 * found.detectable:.1f}"
+    return [points(found), *p_values, detectable]
 
 
 def _feedback(runs: Runs) -> list[str]:
@@ -71,25 +76,18 @@ def _feedback(runs: Runs) -> list[str]:
     found = of_feedback(runs)
     if not found:
         return []
-    of = {arm.name: arm for arm in ARMS}
     rows = [
         [
-            f"`{of[name].replays}` − `{name}`",
-            of[name].asks,
+            f"`{BY_NAME[name].replays}` − `{name}`",
+            BY_NAME[name].asks,
             str(one.seeds),
-            points(one),
-            *map(_p, (one.p_holm, one.p_sign_flip, one.p_equivalent)),
-            _detectable(one),
+            *_judged(one),
             verdict(one, MARGIN),
         ]
         for name, one in found.items()
     ]
-    titles = ["arms", "the control", "seeds", "difference", "p (Holm)", "p (sign flip)", "p (equivalent)"]
-    return ["## Is it the feedback?", "", FEEDBACK, "", *_table([*titles, "detectable", "verdict"], rows), ""]
-
-
-def _detectable(found: Difference) -> str:
-    return "—" if math.isnan(found.detectable) else f"{100 * found.detectable:.1f}"
+    titles = ["arms", "the control", "seeds", "difference", *JUDGED]
+    return ["## Is it the feedback?", "", FEEDBACK, "", *_table(titles, rows), ""]
 
 
 def _levels(runs: Runs) -> list[str]:
@@ -107,11 +105,8 @@ def _levels(runs: Runs) -> list[str]:
 
 def _claims(lines: Sequence[Claim]) -> list[str]:
     titles = ["paper", "claim", "its number", "ours", "verdict"]
-    rows = [[one.source, one.claim, one.paper, _MINUS.sub("−", one.ours), one.verdict] for one in lines]
+    rows = [[one.source, one.claim, one.paper, _minus(one.ours), one.verdict] for one in lines]
     return _table(titles, rows)
-
-
-_MINUS = re.compile(r"-(?=\d)")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -120,8 +115,13 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def points(found: Difference) -> str:
     """``+1.2 (−0.3 to +2.7)``; without an interval where there is one seed."""
-    mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (found.mean, *found.interval))
+    mean, low, high = (_minus(f"{100 * value:+.1f}") for value in (found.mean, *found.interval))
     return mean if math.isnan(found.interval.low) else f"{mean} ({low} to {high})"
+
+
+def _minus(text: str) -> str:
+    """With the sign in the place of a hyphen before a number."""
+    return re.sub(r"-(?=\d)", "−", text)
 
 
 def _p(value: float) -> str:
