@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,14 +16,12 @@ import numpy as np
 
 from recap.evaluation.statistics import Interval, t_interval
 from recap.studies.laptop.arms import BASELINE, KEPT
+from recap.studies.laptop.curves import change_of, late, median
 from recap.studies.laptop.endpoint import change, contrast
 from recap.studies.laptop.runs import ArmRun, Runs
 
-RECAP = ("recap_t0.2", "recap_t1", "recap_t5")
+RECAP = ("recap_t0.2", "recap_t0.5", "recap_t1", "recap_t5")
 """The arms of the method; the paper names T = 5, and its Figure 11 shows weights as far apart as those of 0.2."""
-
-LATE = 0.25
-"""The share of the steps, at the end, over which a training curve is averaged."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def _of_replay(runs: Runs) -> list[Claim]:
             text = "uniform replay keeps more of it than reasoning alone"
             found.append(_line("Table 2", text, "+7.6 (LISA)", kept.mean, kept.interval, 1))
     for domain in ("counting", "arithmetic"):
-        words = [_change_of(run, f"thinking_words/{domain}") for run in runs.get(BASELINE, {}).values()]
+        words = [change_of(run, f"thinking_words/{domain}") for run in runs.get(BASELINE, {}).values()]
         if known := [value for value in words if math.isfinite(value)]:
             mean, interval = _estimate(known)
             ours = f"{mean:+.1f} words{_between(interval, 1, '.1f')}"
@@ -108,11 +106,11 @@ def _in_training(runs: Runs, arm: str) -> list[Claim]:
         ("reward/thinking_format", "thinking format", "+0.4", 1, "Fig. 12"),
         ("reward/answer_format", "answer format", "+0.1", 1, "Fig. 12"),
     ):
-        pairs = _matched(runs, arm, partial(_late, metric=metric))
+        pairs = _matched(runs, arm, partial(late, metric=metric))
         if pairs:
             mean, interval = _estimate([ours - theirs for ours, theirs in pairs])
             found.append(_line(source, f"{arm}: more {text} in training than uniform", paper, mean, interval, sign))
-    seconds = _matched(runs, arm, partial(_median, metric="step_seconds"))
+    seconds = _matched(runs, arm, partial(median, metric="step_seconds"))
     if seconds:
         mean, interval = _estimate([ours / theirs - 1 for ours, theirs in seconds])
         ours = f"{100 * mean:+.1f} % a step{_between(interval, 100, '.1f')}"
@@ -130,7 +128,7 @@ def _saturation(runs: Sequence[ArmRun], arm: str) -> list[Claim]:
         ("convergence/thinking_format", "c of the thinking format goes to 1", "1", 1.0),
         ("instability/thinking_format", "i of the thinking format goes to 0", "0", 0.0),
     ):
-        values = [value for run in runs if math.isfinite(value := _late(run, metric))]
+        values = [value for run in runs if math.isfinite(value := late(run, metric))]
         if values:
             mean, interval = _estimate(values)
             verdict = "reproduced" if abs(mean - near) <= 0.05 else "not seen"
@@ -141,16 +139,14 @@ def _saturation(runs: Sequence[ArmRun], arm: str) -> list[Claim]:
 
 def _order(runs: Sequence[ArmRun], arm: str) -> list[Claim]:
     """Figure 11: which weights are high at the end; nothing where only scores are known."""
-    names = sorted(
-        {metric.removeprefix("weight/") for run in runs for metric in run.series if metric.startswith("weight/")}
-    )
-    if not names:
-        return []
-    late = {name: float(np.mean([_late(run, f"weight/{name}") for run in runs])) for name in names}
-    ours = ", ".join(f"{name} {value:.2f}" for name, value in sorted(late.items(), key=lambda pair: pair[1]))
+    names = sorted({metric.rpartition("/")[2] for run in runs for metric in run.series if metric.startswith("weight/")})
+    ends = {name: float(np.mean([late(run, f"weight/{name}") for run in runs])) for name in names}
+    ours = ", ".join(f"{name} {value:.2f}" for name, value in sorted(ends.items(), key=lambda pair: pair[1]))
     wanted = [{"thinking_format", "answer_format"}, {"iou"}, {"next_token"}, {"accuracy"}]
-    groups = [[late[name] for name in group if name in late] for group in wanted]
-    rising = all(max(low) < min(high) for low, high in itertools.pairwise(groups) if low and high)
+    groups = [found for group in wanted if (found := [ends[name] for name in group if name in ends])]
+    if len(groups) < 2:
+        return []
+    rising = all(max(low) < min(high) for low, high in itertools.pairwise(groups))
     text = f"{arm}: late weights, low to high: formats, IoU, next token, accuracy"
     return [Claim("Fig. 11", text, "in this order", ours, "reproduced" if rising else "not seen")]
 
@@ -160,27 +156,6 @@ def _matched(runs: Runs, arm: str, measure: Callable[[ArmRun], float]) -> list[t
     both = sorted(runs[arm].keys() & runs.get(BASELINE, {}).keys())
     pairs = [(measure(runs[arm][seed]), measure(runs[BASELINE][seed])) for seed in both]
     return [pair for pair in pairs if all(map(math.isfinite, pair))]
-
-
-def _late(run: ArmRun, metric: str) -> float:
-    """Mean over the last quarter of the steps; NaN where it was not logged."""
-    values = _in_order(run.series.get(metric, {}))
-    return float(np.mean(values[-max(1, int(LATE * len(values))) :])) if values else math.nan
-
-
-def _change_of(run: ArmRun, metric: str) -> float:
-    """Mean over the last quarter of the steps minus that over the first tenth."""
-    values = _in_order(run.series.get(metric, {}))
-    return _late(run, metric) - float(np.mean(values[: max(1, len(values) // 10)])) if values else math.nan
-
-
-def _median(run: ArmRun, metric: str) -> float:
-    values = _in_order(run.series.get(metric, {}))
-    return float(np.median(values)) if values else math.nan
-
-
-def _in_order(curve: Mapping[int, float]) -> list[float]:
-    return [curve[step] for step in sorted(curve) if math.isfinite(curve[step])]
 
 
 def _estimate(values: Sequence[float]) -> tuple[float, Interval]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recap.studies.laptop.arms import Arm, Form, chosen
 from recap.studies.laptop.claims import claims
+from recap.studies.laptop.drift import write_drift
 from recap.studies.laptop.endpoint import findings
 from recap.studies.laptop.figures import draw
 from recap.studies.laptop.runs import Runs, read_arms, run_arm
@@ -63,8 +64,9 @@ def write_report(form: Form, output: Path, known: Runs | None = None) -> list[Pa
         return []
     output.mkdir(parents=True, exist_ok=True)
     found = findings(runs)
-    table, text, figure = output / "scores.csv", output / "report.md", output / "arms.png"
+    table, drift, text, figure = (output / name for name in ("scores.csv", "drift.csv", "report.md", "arms.png"))
     write_scores(runs, table, form.name)
+    write_drift(runs, drift, form.name)
     draw(found, runs, figure)
     text.write_text(markdown(found, claims(runs), runs, left_out), encoding="utf-8")
-    return [text, figure, table]
+    return [text, figure, table, drift]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from recap.evaluation.comparable import MeasuredRun, check_comparable
@@ -29,6 +29,7 @@ class ArmRun:
         examples: skill -> how many it is measured on.
         base, after: skill -> its mean strict score before the first step, and after the last.
         series: metric -> step -> value; of a run that only left its scores nothing.
+        drift: ``KIND/DIRECTION``, as in the metrics, -> nats per token after the last step; nothing where it was not measured.
     """
 
     arm: str
@@ -37,6 +38,7 @@ class ArmRun:
     base: Mapping[str, float]
     after: Mapping[str, float]
     series: Series
+    drift: Mapping[str, float] = field(default_factory=dict)
 
 
 Runs = dict[str, dict[int, ArmRun]]
@@ -97,6 +99,10 @@ def _reduced(arm: Arm, run: MeasuredRun, directory: Path) -> ArmRun:
     after = {skill: float(score_table(rows).means().mean()) for skill, rows in run.after.items()}
     series, _ = read_series(store_of(directory, Tracking()), directory)
     examples = {skill: len(scores) for skill, scores in before.items()}
-    return ArmRun(
-        arm.name, run.seed, examples, {skill: float(one.mean()) for skill, one in before.items()}, after, series
-    )
+    base = {skill: float(one.mean()) for skill, one in before.items()}
+    drift = {
+        f"{kind}/{direction}": float(estimate["mean"])
+        for kind, directions in run.about.get("drift", {}).items()
+        for direction, estimate in directions.items()
+    }
+    return ArmRun(arm.name, run.seed, examples, base, after, series, drift)

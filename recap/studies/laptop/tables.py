@@ -7,9 +7,11 @@ import re
 from collections.abc import Sequence
 
 from recap.evaluation.comparison import verdict
-from recap.evaluation.statistics import Difference
+from recap.evaluation.statistics import Difference, Interval
 from recap.studies.laptop.arms import ARMS, MARGIN
 from recap.studies.laptop.claims import Claim
+from recap.studies.laptop.curves import late_weights
+from recap.studies.laptop.drift import drift_levels, predictions
 from recap.studies.laptop.endpoint import Finding, of_feedback
 from recap.studies.laptop.runs import ArmRun, Runs
 from recap.studies.markdown import markdown_table
@@ -30,6 +32,8 @@ def markdown(found: Sequence[Finding], lines: Sequence[Claim], runs: Runs, notes
         LEVELS,
         "",
         *_levels(runs),
+        *_weights(runs),
+        *_drift(runs),
     ]
     parts += ["", "## The paper's claims", "", CLAIMS, "", *_claims(lines)]
     parts += ["", "## Left out", "", *(f"- {note}" for note in notes)] if notes else []
@@ -50,6 +54,15 @@ FEEDBACK = (
 JUDGED = ("p (Holm)", "p (sign flip)", "p (equivalent)", "detectable", "verdict")
 BY_NAME = {arm.name: arm for arm in ARMS}
 LEVELS = "Mean score after the last step, over seeds."
+WEIGHTS = "λ of every objective, mean over seeds and the last quarter of the steps."
+DRIFT = (
+    "KL in nats per token after the last step, mean over seeds with its interval, on prompts that were trained on,"
+    " replayed, and of skills that no domain trains (docs/forgetting.md)."
+)
+PREDICTS = (
+    "Does it go with what was forgotten, the mean loss over the skills of the primary number? Spearman's ρ over all runs, with"
+    " a p as if they were independent, which runs of one arm are not; and ρ within arms, each arm's means taken off."
+)
 CLAIMS = "Each line's interval is for itself: of twenty lines one is expected to leave out 0 by luck."
 
 
@@ -101,6 +114,47 @@ def _levels(runs: Runs) -> list[str]:
         for arm, by_seed in runs.items()
     ]
     return _table(["arm", *skills], [base, *rows])
+
+
+def _weights(runs: Runs) -> list[str]:
+    """Nothing where only scores are known."""
+    found = late_weights(runs)
+    if not found:
+        return []
+    names = list(next(iter(found.values())))
+    rows = [[f"`{arm}`", *(f"{of[name]:.2f}" if name in of else "—" for name in names)] for arm, of in found.items()]
+    return ["", "## Late weights", "", WEIGHTS, "", *_table(["arm", *names], rows)]
+
+
+def _drift(runs: Runs) -> list[str]:
+    """Nothing where no run has measured it."""
+    levels, predicts = drift_levels(runs), predictions(runs)
+    if not levels:
+        return []
+    measures = list(next(iter(levels.values())))
+    rows = [[f"`{arm}`", *(_nats(*of[name]) if name in of else "—" for name in measures)] for arm, of in levels.items()]
+    lines = ["", "## Drift", "", DRIFT, "", *_table(["arm", *map(_in_words, measures)], rows)]
+    if predicts:
+        rows = [
+            [_in_words(name), str(one.runs), _rho(one.rho), _p(one.p), _rho(one.within)]
+            for name, one in predicts.items()
+        ]
+        lines += ["", PREDICTS, "", *_table(["measure", "runs", "ρ", "p", "ρ within arms"], rows)]
+    return lines
+
+
+def _in_words(measure: str) -> str:
+    """``trained/kl_model_base`` as ``trained, KL(model‖base)``."""
+    kind, _, direction = measure.partition("/")
+    return f"{kind}, KL({direction.removeprefix('kl_').replace('_', '‖')})"
+
+
+def _rho(value: float) -> str:
+    return "—" if math.isnan(value) else _minus(f"{value:+.2f}")
+
+
+def _nats(mean: float, interval: Interval) -> str:
+    return f"{mean:.4f}" if math.isnan(interval.low) else f"{mean:.4f} ({interval.low:.4f} to {interval.high:.4f})"
 
 
 def _claims(lines: Sequence[Claim]) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from recap.experiment.config import load_config
 from recap.studies.laptop.arms import ARMS, FORMS, KEPT, LEARNT, SHORT, chosen
 from recap.studies.laptop.claims import claims
 from recap.studies.laptop.command import to_run, write_report
+from recap.studies.laptop.drift import predictions
 from recap.studies.laptop.endpoint import findings, mean_score, of_feedback
 from recap.studies.laptop.runs import ArmRun, Runs, point_folder
 from recap.studies.laptop.scores import read_scores
@@ -141,6 +143,58 @@ def test_claims_say_what_the_numbers_allow() -> None:
     assert {line.verdict for line in alone if line.source == "Tables 1, 2" and line.ours != "—"} == {"one seed"}
 
 
+def test_objectives_of_domains_count_as_their_mean() -> None:
+    steps = range(1, 41)
+
+    def curves(seed: int, recap: bool) -> dict[str, dict[int, float]]:
+        more = (0.02 + 0.001 * seed) * recap
+        return {
+            "reward__counting__accuracy": dict.fromkeys(steps, 0.5 + 2 * more),
+            "reward__arithmetic__accuracy": dict.fromkeys(steps, 0.9),
+            "weight__counting__accuracy": dict.fromkeys(steps, 1.0),
+            "weight__arithmetic__accuracy": dict.fromkeys(steps, 0.5),
+            "weight__grounding__iou": dict.fromkeys(steps, 1.5),
+        }
+
+    runs: Runs = {
+        arm: {s: run(arm, s, {}, **curves(s, arm != "uniform")) for s in range(3)} for arm in ("uniform", "recap_t0.2")
+    }
+    found = {line.claim: line for line in claims(runs)}
+    assert found["recap_t0.2: more accuracy in training than uniform"].ours.startswith("+2.1 (")
+    order = next(line for line in claims(runs) if line.source == "Fig. 11")
+    assert order.ours == "accuracy 0.75, iou 1.50"
+    assert order.verdict == "not seen"  # the paper's has accuracy above IoU
+    text = markdown(findings(runs), [], runs, [])
+    assert "| arm | counting/accuracy | arithmetic/accuracy | grounding/iou |" in text
+    assert "| `recap_t0.2` | 1.00 | 0.50 | 1.50 |" in text
+
+
+def test_drift_that_goes_with_forgetting_is_told_from_drift_that_does_not() -> None:
+    lost = {"uniform": [0.1, 0.2, 0.35], "reasoning_only": [0.5, 0.38, 0.6]}
+    runs: Runs = {
+        arm: {
+            seed: replace(
+                run(arm, seed, {skill: [0.5 - share] for skill in KEPT}),
+                drift={"trained/kl_base_model": share**2, "untrained/kl_base_model": 0.5 * (arm == "uniform") - share},
+            )
+            for seed, share in enumerate(shares)
+        }
+        for arm, shares in lost.items()
+    }
+    found = predictions(runs)
+    assert found["trained/kl_base_model"].rho == pytest.approx(1)
+    assert found["trained/kl_base_model"].runs == 6
+    # Ranks of drift 0.4, 0.3, 0.15, -0.5, -0.38, -0.6 are 6, 5, 4, 2, 3, 1, of what was lost 1, 2, 3, 5, 4, 6.
+    assert found["untrained/kl_base_model"].rho == pytest.approx(1 - 6 * (25 + 9 + 1 + 9 + 1 + 25) / (6 * 35))
+    assert found["untrained/kl_base_model"].within == pytest.approx(-1)
+    text = markdown(findings(runs), [], runs, [])
+    assert "| `uniform` | 0.0575 (" in text
+    assert "| trained, KL(base‖model) | 6 | +1.00 | < 0.001 | " in text
+    without: Runs = {"uniform": {0: run("uniform", 0, {})}}
+    assert predictions(without) == {}
+    assert "## Drift" not in markdown(findings(without), [], without, [])
+
+
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: object) -> list[str]:
     """Runs that only leave their outcomes and weights, as if they had been trained; and what was started."""
@@ -161,6 +215,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: object) 
         score = 0.5 if child.point.label == "reasoning_only" else 1.0
         about = {"seed": child.seed, "model": "tiny", "settings": {"reweighting": "Uniform"}, "configuration": ""}
         about["capabilities"] = {skill: {} for skill in SKILLS}
+        about["drift"] = {"trained": {"kl_model_base": {"mean": 0.25, "standard_error": 0.1}}}
         for step, value in ((0, 1.0), (40, score)):
             rows: dict[str, list[Outcome]] = {skill: [outcome(n, value) for n in range(4)] for skill in SKILLS}  # type: ignore[operator]
             write_outcomes(child.directory / "outcomes" / f"step-{step:06d}.parquet", rows, {**about, "step": step})
@@ -194,6 +249,9 @@ def test_two_arms_from_one_command_and_again_with_more_seeds(
     rows = list(csv.DictReader((output / "scores.csv").open()))
     assert len(rows) == 2 * 2 * len(SKILLS)
     assert {row["after"] for row in rows} == {"1.000000", "0.500000"}
+    drift = (output / "drift.csv").read_text().splitlines()
+    assert drift[1] == "short,uniform,0,trained/kl_model_base,0.250000"
+    assert len(drift) == 1 + 2 * 2
     study("--form", "short", "--arms", "uniform", "--seeds", "0-2")
     assert pretended[4:] == ["uniform-seed-2"]
 
@@ -210,10 +268,9 @@ def test_an_arm_whose_scores_are_known_is_compared_with_and_not_run(
     study("--form", "short", "--arms", "reasoning_only", "--seeds", "0-1", "--output", "part", "--scores", "known.csv")
     assert sorted(pretended) == ["reasoning_only-seed-0", "reasoning_only-seed-1"]
     assert (tmp_path / "part" / "scores.csv").read_text() == whole.read_text()
-    tables = [
-        (tmp_path / folder / "report.md").read_text().partition("## The paper")[0] for folder in ("whole", "part")
-    ]
-    assert tables[0] == tables[1]
+    tables = [(tmp_path / folder / "report.md").read_text() for folder in ("whole", "part")]
+    of_scores = [text.partition("## Late weights")[0].partition("## Drift")[0] for text in tables]
+    assert of_scores[0] == of_scores[1]
 
 
 def test_scores_of_every_arm_are_a_report_without_a_run(
