@@ -105,6 +105,20 @@ def pack(
     return PackedGroups(inputs, predictors[:, : completion_mask.shape[1]])
 
 
+def share_saved(prompts: EncodedPrompts, completion_mask: Tensor, *, inside: bool = True) -> float:
+    """The share, in [0, 1), of the tokens of plain forwards that packed rows leave out: prompts said again, and padding.
+
+    Args:
+        completion_mask: [P * G, T], as for `pack`.
+        inside: whether the prompts are in the rows, rather than computed before.
+    """
+    length = prompts.attention_mask.shape[1]
+    count, predicted = len(completion_mask), completion_mask.shape[1] - 1  # the last token predicts nothing
+    group_size = count // len(prompts)
+    rows = int(completion_mask[:, 1:].reshape(len(prompts), group_size * predicted).sum(1).max())
+    return 1 - len(prompts) * (length * inside + rows) / (count * (length + predicted))
+
+
 def why_not_packed(model: PreTrainedModel) -> str | None:
     """What of a model's configuration forbids packed rows; None where nothing does.
 

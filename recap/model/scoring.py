@@ -15,13 +15,14 @@ from transformers import PreTrainedModel
 
 from recap.model.forwards import continued_states, packed_states, plain_states
 from recap.model.head import head_of
-from recap.model.packing import why_not_packed
+from recap.model.packing import share_saved, why_not_packed
 from recap.model.prefix import Prefix
 from recap.model.settling import Settled, settle
 from recap.model.token_scores import log_probabilities, token_scores
 from registry.backends.base import EncodedPrompts
 
 logger = logging.getLogger(__name__)
+WORTH_SHARING = 0.03  # of the tokens; to share less took up to 16 % longer than it saved (docs/performance.md)
 PROBE_TOKENS = 16  # completion tokens per completion in the comparison at first use
 
 
@@ -32,7 +33,8 @@ class Scoring:
 
     Args:
         shared_prefix: whether the prompt of a group is computed once, its completions packed behind it. A model whose
-            attention cannot do that is found at the first use and gets a forward per completion.
+            attention cannot do that is found at the first use and gets a forward per completion. So does a group of long
+            completions behind a short prompt without a picture, where there is next to nothing to share.
         chunk: completion tokens whose logits exist at the same time; backward computes them again. None: all of them.
         reuse_prefill: whether the rollout's forward over the prompts, vision tower included, is that of the first update's loss
             too, so that a prompt is computed once per step. Needs both of the above, one micro-batch a step
@@ -123,12 +125,20 @@ class Scorer(nn.Module):
         if self.settled is None:
             self.settled = self._settle(prompts, completion_ids)
         settings = self.settled.way
+        if not self._worth_sharing(prompts, completion_mask, prefix):
+            return self._score(replace(settings, shared_prefix=False), *arguments)
         if prefix is not None and prefix.held and self.wants_prefix:
             if self.continues is None:
                 self.continues = self._settle_prefix(settings, prefix, prompts, completion_ids)
             if self.continues.way:
                 return self._score(settings, *arguments, prefix)
         return self._score(settings, *arguments)
+
+    def _worth_sharing(self, prompts: EncodedPrompts, mask: Tensor, prefix: Prefix | None) -> bool:
+        """Whether more is saved than packing costs: putting the prompt's keys and values before those of every completion."""
+        if self.one_forward or len(mask) == len(prompts) or any(prompts.processed_sizes):
+            return True  # or there is no choice; a single completion costs the same; a vision tower is worth it
+        return share_saved(prompts, mask, inside=prefix is None) >= WORTH_SHARING
 
     @property
     def wants_prefix(self) -> bool:

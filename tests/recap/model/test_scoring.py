@@ -20,7 +20,9 @@ from transformers import (
 )
 
 import recap.model.packing
+import recap.model.scoring
 from recap.data.prompts import Prompt
+from recap.model.packing import share_saved
 from recap.model.scoring import Scorer, Scoring
 from recap.model.settling import Settled
 from recap.model.token_scores import log_probabilities, token_scores
@@ -291,6 +293,55 @@ def test_long_completions_of_grouped_heads(grouping: int, changed: str, monkeypa
     torch.testing.assert_close(found[0], expected[0], atol=1e-4, rtol=0)
     for one, other in zip(found, expected, strict=True):
         assert (one - other).norm() <= 1e-3 * other.norm()
+
+
+def short_and_long(
+    prompt: int, lengths: list[int], sizes: list[Any]
+) -> tuple[EncodedPrompts, torch.Tensor, torch.Tensor]:
+    """One prompt and a group of completions of these lengths."""
+    ids, real = torch.randint(1, 50, (1, prompt)), torch.ones(1, prompt, dtype=torch.long)
+    prompts = EncodedPrompts(
+        {"input_ids": ids, "attention_mask": real}, torch.arange(prompt)[None], torch.tensor([prompt]), sizes
+    )
+    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    return prompts, torch.randint(1, 50, mask.shape) * mask, mask
+
+
+@pytest.mark.parametrize(
+    ("case", "prompt", "lengths", "forwards"),
+    [
+        ("next to nothing to share", 4, [200] * 3, 3),  # 8 of 609 tokens
+        ("a prompt that is worth it", 20, [200] * 3, 1),
+        ("padding that is worth it", 4, [200, 100, 100], 1),
+        ("one completion", 4, [200], 1),
+        ("a picture", 4, [200] * 3, 1),
+        ("sharded", 4, [200] * 3, 1),
+    ],
+)
+def test_what_is_not_worth_sharing_is_not_shared(
+    case: str, prompt: int, lengths: list[int], forwards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    model = LlamaForCausalLM(config)
+    prompts, ids, mask = short_and_long(prompt, lengths, [(9, 9) if case == "a picture" else None])
+    scorer = Scorer(model, [])
+    scorer(prompts, ids[:, :2], mask[:, :2])  # has settled
+    scorer.one_forward = case == "sharded"
+    calls = []
+    model.model.register_forward_hook(lambda *_: calls.append(1))
+    found = scorer(prompts, ids, mask).log_probs
+    assert len(calls) == forwards
+    monkeypatch.setattr(recap.model.scoring, "WORTH_SHARING", 1.0 if forwards == 1 else 0.0)
+    torch.testing.assert_close(found, scorer(prompts, ids, mask).log_probs)
+
+
+def test_the_share_that_is_saved_by_hand() -> None:
+    prompts, _, mask = short_and_long(10, [300, 300, 200], [None])
+    assert share_saved(prompts, mask) == pytest.approx(1 - (10 + 299 + 299 + 199) / (3 * 309))
+    assert share_saved(prompts, mask, inside=False) == pytest.approx(1 - (299 + 299 + 199) / (3 * 309))
 
 
 @pytest.mark.parametrize("autocast", [True, False])
