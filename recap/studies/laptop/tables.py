@@ -154,7 +154,8 @@ def _rho(value: float) -> str:
 
 
 def _nats(mean: float, interval: Interval) -> str:
-    return f"{mean:.4f}" if math.isnan(interval.low) else f"{mean:.4f} ({interval.low:.4f} to {interval.high:.4f})"
+    ends = "" if math.isnan(interval.low) else f" ({interval.low:.4f} to {interval.high:.4f})"
+    return _minus(f"{mean:.4f}{ends}")
 
 
 def _claims(lines: Sequence[Claim]) -> list[str]:
