@@ -56,6 +56,22 @@ def measure_of(harness: str) -> Measure:
     return measure
 
 
+def check_tasks(harness: str, manager: Any, tasks: Sequence[str]) -> None:
+    """Whether a harness has all tasks.
+
+    Args:
+        manager: its TaskManager.
+
+    Raises:
+        ValueError: it does not.
+    """
+    unknown = [task for task in tasks if not manager.match_tasks([task])]
+    if unknown:
+        raise ValueError(
+            f"--tasks: {harness} has no {', '.join(unknown)}; --include names a folder of tasks of your own"
+        )
+
+
 def exported_model(place: Path) -> Path:
     """The directory that `from_pretrained` loads: `place` itself, or the model that the run there left.
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recap.integrations.harness import check_tasks
+
 MISSING = 'the package lm-eval is missing: pip install "recap-rlvr[lm-eval]"'
 
 
@@ -38,9 +40,7 @@ def measure(
     except ImportError as error:
         raise ValueError(f"{MISSING} ({error})") from error
     manager = TaskManager(include_path=None if include is None else str(include))
-    unknown = [task for task in tasks if not manager.match_tasks([task])]
-    if unknown:
-        raise ValueError(f"--tasks: lm-eval has no {', '.join(unknown)}; --include names a folder of tasks of your own")
+    check_tasks("lm-eval", manager, tasks)
     results: dict[str, Any] = simple_evaluate(
         model=model_type or "hf",
         model_args={"pretrained": str(model)},

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
+from recap.integrations.harness import check_tasks
+
 MISSING = 'the package lmms-eval, or one that it needs, is missing: pip install "recap-rlvr[lmms-eval]"'
 ANY = "huggingface"  # its reader of whatever transformers' AutoProcessor reads
 
@@ -53,11 +55,7 @@ def measure(
             raise ValueError(f"--model-type: lmms-eval has no {model_type}; it has {', '.join(known)}")
         read_as = ANY
     manager = TaskManager("WARNING", include_path=None if include is None else str(include), model_name=read_as)
-    unknown = [task for task in tasks if not manager.match_tasks([task])]
-    if unknown:
-        raise ValueError(
-            f"--tasks: lmms-eval has no {', '.join(unknown)}; --include names a folder of tasks of your own"
-        )
+    check_tasks("lmms-eval", manager, tasks)
     lm = _reader(get_model, read_as, model, batch_size, device or ("cuda" if torch.cuda.is_available() else "cpu"))
     results: dict[str, Any] = simple_evaluate(
         lm, tasks=list(tasks), limit=limit, batch_size=batch_size, log_samples=False, task_manager=manager

@@ -125,7 +125,7 @@ class Scorer(nn.Module):
         if self.settled is None:
             self.settled = self._settle(prompts, completion_ids)
         settings = self.settled.way
-        if not self._worth_sharing(prompts, completion_mask, prefix):
+        if settings.shared_prefix and not self._worth_sharing(prompts, completion_mask, prefix):
             return self._score(replace(settings, shared_prefix=False), *arguments)
         if prefix is not None and prefix.held and self.wants_prefix:
             if self.continues is None:
