@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def drift_levels(runs: Runs) -> dict[str, dict[str, tuple[float, Interval]]]:
     """Arm -> measure -> mean over seeds and its 95 % interval by t, in nats per token; of arms that measured it."""
     found: dict[str, dict[str, tuple[float, Interval]]] = {}
     for arm, by_seed in runs.items():
-        for measure in measures(by_seed):
+        for measure in measures(list(by_seed.values())):
             values = np.array([run.drift[measure] for run in by_seed.values()])
             found.setdefault(arm, {})[measure] = (float(values.mean()), t_interval(values))
     return found
@@ -55,25 +55,22 @@ def predictions(runs: Runs) -> dict[str, Prediction]:
     """Measure -> how it goes with forgetting, over all runs; nothing of fewer than `FEWEST`, or where none differs."""
     found = {}
     of = [run for by_seed in runs.values() for run in by_seed.values() if run.drift]
-    for measure in measures(dict(enumerate(of))):
-        if len(of) < FEWEST:
-            continue
+    lost = np.array([mean_score(run, KEPT, base=True) - mean_score(run, KEPT) for run in of])
+    arms = np.array([run.arm for run in of])
+    for measure in measures(of) if len(of) >= FEWEST else ():
         drift = np.array([run.drift[measure] for run in of])
-        lost = np.array([mean_score(run, KEPT, base=True) - mean_score(run, KEPT) for run in of])
         if np.ptp(drift) == 0 or np.ptp(lost) == 0:
             continue
         rho, p = stats.spearmanr(drift, lost)
-        arms = np.array([run.arm for run in of])
         own = [values - np.array([values[arms == arm].mean() for arm in arms]) for values in (drift, lost)]
         within = math.nan if any(np.ptp(values) == 0 for values in own) else float(stats.spearmanr(*own).statistic)
         found[measure] = Prediction(len(of), float(rho), float(p), within)
     return found
 
 
-def measures(by_seed: Mapping[int, ArmRun]) -> list[str]:
+def measures(runs: Sequence[ArmRun]) -> list[str]:
     """Those that every run has, in the order of the first."""
-    first = next(iter(by_seed.values()), None)
-    return [] if first is None else [name for name in first.drift if all(name in run.drift for run in by_seed.values())]
+    return [name for name in runs[0].drift if all(name in run.drift for run in runs)] if runs else []
 
 
 def write_drift(runs: Runs, path: Path, form: str) -> None:
