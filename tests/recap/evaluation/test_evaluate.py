@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
 import weakref
 from dataclasses import dataclass, replace
@@ -32,8 +31,7 @@ from registry.replay.base import ReplaySource
 from registry.replay.counting import Counting
 from registry.verifiers.accuracy import Accuracy
 from registry.verifiers.answers import answer_of
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.processes import torchrun
 
 
 class EveryOther:
@@ -211,10 +209,7 @@ def on_processes() -> list[Capability]:
 
 @pytest.mark.parametrize("processes", [2])
 def test_two_processes_find_what_one_finds(processes: int, tmp_path: Path) -> None:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launch, __file__, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, env=environment)
+    done = torchrun(__file__, str(tmp_path), processes=processes)
     assert done.returncode == 0, done.stderr[-3000:]
     here = run(TinyQwen2_5_VL().load(), *on_processes())
     for rank in range(processes):

@@ -6,8 +6,6 @@ Started by torchrun, this file runs its steps on two processes: `torchrun ... te
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,8 +20,7 @@ from registry.reweighting.recap import Recap
 from registry.reweighting.rlw import RandomLossWeighting
 from registry.reweighting.static import Static
 from registry.reweighting.uniform import Uniform
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.processes import torchrun
 
 
 def losses_of(x: Tensor, step: int) -> dict[str, Tensor]:
@@ -118,9 +115,8 @@ def run_steps(rank: int, processes: int) -> dict[str, object]:
 
 
 def test_two_processes_hold_the_weights_of_the_mean(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29713"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, __file__, str(tmp_path)], env=environment, check=True, timeout=240)
+    done = torchrun(__file__, str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     assert first["processes"] == 2

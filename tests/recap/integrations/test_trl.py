@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny_trl import share_of_digits, share_of_letters, tiny_trainer  # noqa: E402
 
 from recap.integrations.trl import Reweighting, as_trl_reward  # noqa: E402
+from tests.processes import torchrun  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = ("share_of_digits", "share_of_letters")
@@ -266,9 +266,8 @@ def test_verifiers_train_in_trl(tmp_path: Path) -> None:
 
 
 def test_two_processes_hold_the_weights_of_the_mean(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29714"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    subprocess.run([*command, __file__, str(tmp_path)], env=environment, check=True, timeout=280)
+    done = torchrun(__file__, str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first["weights"] == second["weights"]
     by_hand = Recap(dict.fromkeys(NAMES, "reward"), **RECAP)

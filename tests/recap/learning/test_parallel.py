@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from recap.learning.intake import Intake
 from recap.learning.loss import mean_losses
 from recap.learning.passes import EmptyPass, ReinforcementPass, SupervisedPass
 from recap.learning.trainer import Trainer
+from tests.processes import torchrun
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICKSTART = ROOT / "experiments" / "quickstart.gin"
@@ -99,10 +99,7 @@ def on_processes(processes: int, accumulation: int, cases: Iterable[str], direct
     """The cases on CPU processes of one launch: case -> what each rank found."""
     bindings = {name: [*BASE, *CASES[name], f"train.accumulation_steps = {accumulation}"] for name in cases}
     (directory / "cases.json").write_text(json.dumps(bindings))
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *launch, __file__, str(directory / "cases.json"), str(directory / "found")]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, env=environment)
+    done = torchrun(__file__, str(directory / "cases.json"), str(directory / "found"), processes=processes)
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [torch.load(directory / f"found-{rank}", weights_only=False) for rank in range(processes)]
     return {name: [rank[name] for rank in ranks] for name in bindings}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +18,7 @@ from recap.learning.passes import ReinforcementPass, SupervisedPass
 from recap.learning.trainer import Trainer
 from recap.rewards.verification import PendingRewards
 from registry.example import Example
+from tests.processes import torchrun
 
 Small = Callable[..., LoadedConfig]
 ROOT = Path(__file__).resolve().parents[3]
@@ -298,17 +296,8 @@ def steps_on(processes: int, tmp_path: Path, bindings: list[str]) -> dict[int, l
     """Two steps on one or two CPU processes; the metrics by rank."""
     script = tmp_path / "steps.py"
     script.write_text(STEPS)
-    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [
-        sys.executable,
-        "-m",
-        *launch,
-        str(script),
-        str(ROOT / "experiments/quickstart.gin"),
-        json.dumps(bindings),
-    ]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, env=environment)
+    file = str(ROOT / "experiments/quickstart.gin")
+    done = torchrun(str(script), file, json.dumps(bindings), processes=processes)
     assert done.returncode == 0, done.stderr[-3000:]
     found = [json.loads(line.split("RANK ", 1)[1]) for line in done.stdout.splitlines() if "RANK " in line]
     return dict(found)

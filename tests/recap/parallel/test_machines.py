@@ -24,6 +24,7 @@ from recap.parallel.machines import on_each_machine_first
 from registry import replay_sources
 from registry.example import Example
 from registry.replay.counting import Counting
+from tests.processes import torchrun
 
 ROOT = Path(__file__).resolve().parents[3]
 ONE_PROMPT = [
@@ -57,10 +58,7 @@ def launched(tmp_path: Path, *bindings: str) -> subprocess.CompletedProcess[str]
         f"replay.slow_to_open.folder = '{tmp_path}'",
         *bindings,
     ]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [sys.executable, *launch, __file__, str(tmp_path), json.dumps(slow)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, env=environment)
+    return torchrun(__file__, str(tmp_path), json.dumps(slow))
 
 
 def test_one_process_opens_first_and_the_others_find_it_open(small_bindings: list[str], tmp_path: Path) -> None:

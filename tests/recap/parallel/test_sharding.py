@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from registry.backends.huggingface import HuggingFace
 from registry.example import Example
 from registry.replay.arithmetic import Arithmetic
 from registry.replay.grounding import Grounding
+from tests.processes import torchrun
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICKSTART = ROOT / "experiments" / "quickstart.gin"
@@ -189,14 +189,10 @@ def refusal(bindings: list[str]) -> str:
 def launch(mode: str, processes: int, directory: Path, bindings: list[str]) -> list[dict[str, Any]]:
     """What each process found."""
     directory.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command += [__file__, mode, str(directory), json.dumps(bindings)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    if not mode.startswith("plain"):
-        environment |= FSDP
+    environment = {} if mode.startswith("plain") else dict(FSDP)
     if mode == "fsdp run":
         environment["FSDP_ACTIVATION_CHECKPOINTING"] = "true"  # as little does FSDP's own
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=240, env=environment)
+    done = torchrun(__file__, mode, str(directory), json.dumps(bindings), processes=processes, **environment)
     assert done.returncode == 0, done.stderr[-5000:]
     return [torch.load(directory / f"found-{rank}", weights_only=False) for rank in range(processes)]
 

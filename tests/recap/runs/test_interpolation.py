@@ -6,7 +6,6 @@ import csv
 import gc
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from recap.runs.interpolation import interpolate_run, parse_alphas, read_interpo
 from recap.runs.outcomes import file_name
 from recap.runs.run import Run
 from recap.runs.run_directory import read_record
+from tests.processes import torchrun
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -89,10 +89,8 @@ def test_two_processes_find_what_one_finds(small_bindings: list[str], tmp_path: 
     assert result.exit_code == 0, result.output
     found = []
     for processes in (1, 2):
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        command = [*launch, "-m", "recap", "interpolate", str(directory), "--alphas", "0,0.5,1"]
-        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
+        command = ["-m", "recap", "interpolate", str(directory), "--alphas", "0,0.5,1"]
+        done = torchrun(*command, processes=processes)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count("(1 - alpha) base + alpha trained") == 1
         assert done.stdout.count("has all of run") == 1

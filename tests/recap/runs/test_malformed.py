@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image
 from recap.experiment.config import LoadedConfig, load_config
 from recap.runs.checkpoint import read_state
 from recap.runs.run import Run
+from tests.processes import torchrun
 
 ROOT = Path(__file__).resolve().parents[3]
 THIN = {"question": "what?", "answer": "3", "image": "thin.png"}
@@ -77,10 +77,7 @@ def test_counts_on_two_processes_resumed_on_two_and_on_one(
     small: Callable[..., LoadedConfig], poisoned: list[str], small_bindings: list[str], tmp_path: Path
 ) -> None:
     directory = tmp_path / "run"
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [sys.executable, *launch, __file__, str(directory), json.dumps([*small_bindings, *poisoned])]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, env=environment)
+    done = torchrun(__file__, str(directory), json.dumps([*small_bindings, *poisoned]))
     assert done.returncode == 0, done.stderr[-3000:]
     alone, on_two = json.loads((tmp_path / "found.json").read_text())
     on_one = train(small(*poisoned), tmp_path / "on_one", directory / "checkpoint-000002")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,8 @@ from mlflow import MlflowClient
 
 from recap.runs.checkpoint import list_checkpoints
 from recap.runs.run_directory import read_record
+from tests.processes import torchrun
 
-ROOT = Path(__file__).resolve().parents[3]
 PLUGIN = """
 import os, signal
 
@@ -61,10 +59,7 @@ BINDINGS = (
 
 def train(arguments: list[str], place: str = "", processes: int = 2) -> tuple[int, str]:
     """A run on several processes; its exit code and output."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PLACE": place}
-    command = [*launch, "-m", "recap", "train", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, env=environment)
+    done = torchrun("-m", "recap", "train", *arguments, processes=processes, PLACE=place)
     return done.returncode, done.stdout + done.stderr
 
 

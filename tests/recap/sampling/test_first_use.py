@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from registry.example import Example, MalformedExample
 from registry.replay.arithmetic import Arithmetic
 from registry.replay.base import ReplaySource
 from registry.replay.grounding import Grounding
+from tests.processes import torchrun
 
 ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")
@@ -101,10 +101,7 @@ def test_processes_take_one_way_though_one_has_no_prompt(small_bindings: list[st
         "train.mixture = @mixtures.uniform()",
         "train.prompts_per_step = 2",
     ]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [sys.executable, *launch, __file__, str(tmp_path / "found"), json.dumps(bindings)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=200, env=environment)
+    done = torchrun(__file__, str(tmp_path / "found"), json.dumps(bindings))
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (json.loads((tmp_path / f"found-{rank}").read_text()) for rank in range(2))
     assert first["prompts"] == [1, 0]

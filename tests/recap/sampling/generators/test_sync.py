@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,9 @@ from recap.sampling.generators import GeneratorError, VLLMServer
 from recap.sampling.generators.sync import WeightSync
 from registry.backends.base import LoadedModel
 from registry.backends.tiny_qwen2_5_vl import TinyQwen2_5_VL
+from tests.processes import torchrun
 
 Small = Callable[..., LoadedConfig]
-ROOT = Path(__file__).resolve().parents[4]
 HEAD = "lm_head.weight"
 
 
@@ -170,13 +167,8 @@ def test_every_process_stops(
         server.broken = {"/collective_rpc": (500, b"no such tensor")}
     script = tmp_path / "steps.py"
     script.write_text(TWO_PROCESSES)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     bindings = [*small_bindings, *through_server, "adamw.learning_rate = 1e-2", "adamw.schedule = 'constant'"]
-    done = subprocess.run(
-        [*launch, json.dumps(bindings), case],
-        capture_output=True, text=True, cwd=ROOT, timeout=200, env=environment,
-    )  # fmt: skip
+    done = torchrun(str(script), json.dumps(bindings), case)
     assert done.returncode == 0, done.stderr[:6000]
     found = dict(json.loads(line.split("RANK ", 1)[1]) for line in done.stdout.splitlines() if "RANK " in line)
     assert found.keys() == {0, 1}

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,10 +30,10 @@ from registry.backends.base import LoadedModel
 from registry.example import Example
 from registry.replay.arithmetic import Arithmetic
 from registry.replay.counting import Counting
+from tests.processes import torchrun
 
 Small = Callable[..., LoadedConfig]
 CPU = torch.device("cpu")
-ROOT = Path(__file__).resolve().parents[4]
 EXAMPLES = [Counting().example(0), Arithmetic().example(1), Counting().example(2)]  # two with images
 
 
@@ -363,12 +360,7 @@ def test_two_processes_share_a_server(
     """Each sends its own prompts; the main process alone sends weights, before anyone samples with them."""
     script = tmp_path / "steps.py"
     script.write_text(TWO_PROCESSES)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    done = subprocess.run(
-        [*launch, json.dumps([*small_bindings, *through_server, "adamw.learning_rate = 1e-3"])],
-        capture_output=True, text=True, cwd=ROOT, timeout=200, env=environment,
-    )  # fmt: skip
+    done = torchrun(str(script), json.dumps([*small_bindings, *through_server, "adamw.learning_rate = 1e-3"]))
     assert done.returncode == 0, done.stderr[-3000:]
     found = dict(json.loads(line.split("RANK ", 1)[1]) for line in done.stdout.splitlines() if "RANK " in line)
     assert found[0] == found[1]
