@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from recap.model.decoding import decoding_way
-from recap.model.scoring import Scorer
+from recap.model.scoring import Scorer, Scoring
 from recap.model.settling import Settled
 
 
@@ -26,13 +26,22 @@ def ways_taken(model: PreTrainedModel, scorer: Scorer) -> dict[str, Settled[Any]
 
 
 def tags(ways: dict[str, Settled[Any]]) -> dict[str, str]:
-    """The way taken, and where it is not the first choice, why."""
+    """The way taken ('shared', 'rows', ..., 'plain' where nothing is saved), and where it is not the first choice, why."""
     found = {}
     for name, settled in ways.items():
-        found[f"way/{name}"] = str(settled.way)
+        found[f"way/{name}"] = _named(settled.way)
         if settled.fell_back:
             found[f"way/{name}/fallback"] = settled.reason
     return found
+
+
+def _named(way: Any) -> str:
+    match way:
+        case Scoring(shared_prefix=shared):
+            return "shared" if shared else "plain"
+        case bool():
+            return "reused" if way else "computed again"
+    return str(way)
 
 
 def metrics(ways: dict[str, Settled[Any]]) -> dict[str, float]:

@@ -271,7 +271,7 @@ def test_what_was_settled_can_be_logged() -> None:
     ways = ways_taken(loaded.model, scorer)
     assert ways.keys() == {"decoding", "scoring"}
     assert tags(ways)["way/decoding"] == "rows"
-    assert tags(ways)["way/scoring"] == str(Scoring(shared_prefix=False))
+    assert tags(ways)["way/scoring"] == "plain"
     assert "rounding" in tags(ways)["way/decoding/fallback"]
     found = metrics(ways)
     assert found["way/decoding/fell_back"] == found["way/scoring/fell_back"] == 1
