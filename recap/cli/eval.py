@@ -25,7 +25,7 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="as PyTorch names it, e.g. cuda:0")] = None,
 ) -> None:
     """Measures a model by benchmarks from outside; a run keeps the results in RUN/HARNESS and in its MLflow run."""
-    from recap.integrations.harness import exported_model, keep, measure_of, scores_of
+    from recap.integrations.harness import Request, exported_model, keep, measure_of, scores_of
     from recap.runs.run_directory import go_where_it_was_started
 
     try:
@@ -33,15 +33,7 @@ def evaluate(
         measure = measure_of(harness)
         place, folder = place.absolute(), None if include is None else include.absolute()
         model = exported_model(place)
-        results = measure(
-            model,
-            tasks.split(","),
-            model_type=model_type,
-            include=folder,
-            limit=limit,
-            batch_size=batch_size,
-            device=device,
-        )
+        results = measure(Request(model, tasks.split(","), model_type, folder, limit, batch_size, device))
         scores = scores_of(results)
         for task, measures in scores.items():
             for name, value in measures.items():

@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from recap.runs.run_directory import last_step_begun
 from recap.runs.sync import log_afterwards
@@ -25,20 +26,30 @@ Scores = dict[str, dict[str, float]]
 """Task or group -> measure (``acc``, ``acc_stderr``, ``exact_match,strict-match``) -> value, in the harness's units."""
 
 
-class Measure(Protocol):
-    """The harness's results for a model, without the single samples."""
+@dataclass(frozen=True)
+class Request:
+    """What a harness is asked to measure.
 
-    def __call__(
-        self,
-        model: Path,
-        tasks: Sequence[str],
-        *,
-        model_type: str | None = None,
-        include: Path | None = None,
-        limit: int | None = None,
-        batch_size: int = 8,
-        device: str | None = None,
-    ) -> dict[str, Any]: ...
+    Args:
+        model: directory that transformers loads.
+        tasks: names of the harness's tasks or groups.
+        model_type: its name for what reads the model; None: its module's choice.
+        include: a folder of task definitions of your own (YAML).
+        limit: examples per task; None: all.
+        device: as PyTorch names it; None: its module's choice.
+    """
+
+    model: Path
+    tasks: Sequence[str]
+    model_type: str | None = None
+    include: Path | None = None
+    limit: int | None = None
+    batch_size: int = 8
+    device: str | None = None
+
+
+Measure = Callable[[Request], dict[str, Any]]
+"""The harness's results, without the single samples."""
 
 
 def measure_of(harness: str) -> Measure:

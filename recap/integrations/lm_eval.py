@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from recap.integrations.harness import check_tasks
+from recap.integrations.harness import Request, check_tasks
 
 MISSING = 'the package lm-eval is missing: pip install "recap-rlvr[lm-eval]"'
 
 
-def measure(
-    model: Path,
-    tasks: Sequence[str],
-    *,
-    model_type: str | None = None,
-    include: Path | None = None,
-    limit: int | None = None,
-    batch_size: int = 8,
-    device: str | None = None,
-) -> dict[str, Any]:
+def measure(request: Request) -> dict[str, Any]:
     """What lm-eval's `simple_evaluate` returns for a model, without the single samples.
 
-    Args:
-        model: directory.
-        model_type: lm-eval's name for what reads it; None: ``hf``, AutoModelForCausalLM, for text alone.
-        tasks: names of tasks or groups.
-        include: a folder of task definitions of your own (YAML).
-        limit: examples per task; None: all.
-        device: as PyTorch names it; None: the harness's choice.
+    Where no model type is given it is ``hf``, AutoModelForCausalLM, for text alone; the device is lm-eval's choice.
 
     Raises:
         ValueError: the package is missing, or it does not know a task.
@@ -39,15 +22,15 @@ def measure(
         from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise ValueError(f"{MISSING} ({error})") from error
-    manager = TaskManager(include_path=None if include is None else str(include))
-    check_tasks("lm-eval", manager, tasks)
+    manager = TaskManager(include_path=None if request.include is None else str(request.include))
+    check_tasks("lm-eval", manager, request.tasks)
     results: dict[str, Any] = simple_evaluate(
-        model=model_type or "hf",
-        model_args={"pretrained": str(model)},
-        tasks=list(tasks),
-        limit=limit,
-        batch_size=batch_size,
-        device=device,
+        model=request.model_type or "hf",
+        model_args={"pretrained": str(request.model)},
+        tasks=list(request.tasks),
+        limit=request.limit,
+        batch_size=request.batch_size,
+        device=request.device,
         log_samples=False,
         task_manager=manager,
     )

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from recap.cli import app
-from recap.integrations.harness import HARNESSES, exported_model, measure_of, scores_of
+from recap.integrations.harness import HARNESSES, Request, exported_model, measure_of, scores_of
 
 
 def test_a_place_without_a_model_is_told_how_to_get_one(tmp_path):
@@ -34,4 +34,4 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, harness):
     for module in ("", ".tasks", ".evaluator", ".models"):
         monkeypatch.setitem(sys.modules, package + module, None)
     with pytest.raises(ValueError, match=rf"pip install \"recap-rlvr\[{harness}\]\""):
-        measure_of(harness)(tmp_path, ["t"])
+        measure_of(harness)(Request(tmp_path, ["t"]))
