@@ -11,7 +11,7 @@ from registry.verifiers.agreement import agree, quick_agreement
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import UNDECIDED, Undecided, Verifier
 from registry.verifiers.matching import is_lone_letter, leading_letter, option_index, option_of_reference, same_text
-from registry.verifiers.reference_reading import accepted_answers, reference_core
+from registry.verifiers.reference_reading import accepted_answers, option_and_text, reference_core
 from registry.verifiers.spelling import core
 
 SPARE_CHARS = 1000  # that an answer may have more than its reference
@@ -25,14 +25,14 @@ class Accuracy(Verifier):
 
     1. an option, where the example has `choices`: by its letter ("B", "(b)", "B.", "B) dog") or its text;
     2. the same text, but for case, white space and outer LaTeX marks;
-    3. a plain number, fraction or percentage, exactly; a unit may be missing, not be another;
+    3. a plain number, fraction, percentage or time of day, exactly; a unit may be missing, not be another;
     4. a lone letter: an option whose text is unknown;
     5. mathematics: lists, sets, points and equations part by part, each part by math-verify;
     6. other text: wrong, since it is not the same.
 
-    Of a sentence, what stands behind "the answer is" or in the box counts, in the reference too; several answers are
-    none. docs/rewards.md has examples of what is accepted and what is refused. Where the metadata have `answers`, any of them
-    is right.
+    Of a sentence, what stands behind "the answer is" or in the box counts, in the reference too, or its only number;
+    several answers are none. docs/rewards.md has examples of what is accepted and what is refused. Where the metadata have
+    `answers`, any of them is right.
 
     Source: RECAP (arXiv 2510.21978v2), accuracy reward. Differs: the published code searches the whole completion, so
     a model can be right by listing numbers, and lets math-verify work out sums, so that answering "47 + 38" with
@@ -108,10 +108,24 @@ def _compare(answer: str, reference: str) -> float | Undecided:
     spoken = core(answer)
     if spoken is None:
         return 0.0
+    if pair := _texts(spoken, reference):
+        return _compare(*pair)
     quick = quick_agreement(spoken, expected)
     return UNDECIDED if quick is None else float(quick)
 
 
 def _agrees(answer: str, reference: str) -> bool:
     spoken = core(answer)
+    if spoken is not None and (pair := _texts(spoken, reference)):
+        return _agrees(*pair)
     return spoken is not None and agree(spoken, reference_core(reference))
+
+
+def _texts(answer: str, reference: str) -> tuple[str, str] | None:
+    """What is left to compare where a reference gives an option's letter and text: the letters, or the texts behind them."""
+    expected = option_and_text(reference)
+    if expected is None:
+        return None
+    found = option_and_text(answer)
+    by_letter = is_lone_letter(answer) or (found is not None and found[0] != expected[0])
+    return (answer, expected[0]) if by_letter else (found[1] if found else answer, expected[1])

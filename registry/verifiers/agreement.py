@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from registry.verifiers.clock import read_time
 from registry.verifiers.matching import (
     is_name,
     read_quantity,
@@ -13,6 +14,7 @@ from registry.verifiers.matching import (
     value_of_chain,
 )
 from registry.verifiers.numerals import SURE_DIGITS, with_decimal_point
+from registry.verifiers.prose import quantity_in_prose
 from registry.verifiers.structure import (
     items,
     parts_of,
@@ -28,6 +30,7 @@ _RATIO_NAME = re.compile(r"\\frac\{[A-Z]{1,3}\}\{[A-Z]{1,3}\}|[A-Za-z_{}\d]{1,20
 _MEMBER = re.compile(r"([A-Za-z]{1,2}) ?(?:\\in(?![A-Za-z])|∈) ?(.+)", re.DOTALL)
 _SIGNED = re.compile(r"\\pm(?![A-Za-z])|±")
 _INEQUALITY = re.compile(r"[<>]|\\[lg]e(?![A-Za-z])")
+_POINT = re.compile(r"([A-Z]'?) ?(\(.*\))", re.DOTALL)  # A(2, -3)
 _MOST_DEPTH = 6
 
 
@@ -41,13 +44,15 @@ def quick_agreement(answer: str, reference: str) -> bool | None:
     """
     if same_text(answer, reference):
         return True
+    if (time := read_time(reference)) is not None and (told := read_time(answer)) is not None:
+        return told == time
     found, expected = read_quantity(answer), read_quantity(reference)
     if "." in answer and (pointed := with_decimal_point(reference)):
         expected = read_quantity(pointed)
     elif "." in reference and (pointed := with_decimal_point(answer)):
         found = read_quantity(pointed)
     if expected is not None:
-        found = found or value_of_chain(answer)
+        found = found or value_of_chain(answer) or quantity_in_prose(answer)
         if found is not None:
             return same_quantity(found, expected)
         parted = parts_of(answer)
@@ -86,7 +91,9 @@ def agree(answer: str, reference: str, depth: int = 0) -> bool:
     found, expected = _items(answer), _items(reference)
     if len(found) > 1 or len(expected) > 1:
         return _same_list(answer, reference, found, expected, same)
-    pair, other_pair = parts_of(answer), parts_of(reference)
+    (point, pair), (other_point, other_pair) = _point(answer), _point(reference)
+    if point and other_point and point != other_point:
+        return False
     if pair and other_pair and "{" not in (pair[0], other_pair[0]):
         brackets = len(pair[1]) > 2 or (pair[0], pair[2]) == (other_pair[0], other_pair[2])
         return brackets and same_in_order(pair[1], other_pair[1], same)
@@ -150,6 +157,13 @@ def _points(text: str) -> list[str]:
     if len(points) < 2 or any(len(point) < 2 or len(_named(point)) < len(point) for point in points):
         return []
     return [f"({', '.join(map(_value, point))})" for point in points]
+
+
+def _point(text: str) -> tuple[str, tuple[str, list[str], str] | None]:
+    """A point's name, '' where it has none, and what `parts_of` finds of it."""
+    match = _POINT.fullmatch(text)
+    parts = parts_of(match[2]) if match else None
+    return (match[1], parts) if match and parts else ("", parts_of(text))
 
 
 def _same_list(answer: str, reference: str, found: list[str], expected: list[str], same: object) -> bool:

@@ -1,4 +1,4 @@
-r"""Plain numbers as they are written: "1,250.5", "\frac{3}{4}", "2 1/2", "3\times10^8", "75%", each read exactly.
+r"""Plain numbers as they are written: "1,250.5", "\frac{3}{4}", "2 1/2", "3\times10^8", "75%", "0.1\overline{6}", all exactly.
 
 Nothing here works a sum out: "47 + 38" is no number.
 """
@@ -25,6 +25,10 @@ _QUOTIENT = re.compile(
     rf"({_DECIMAL}) ?/ ?({_SIGN}{_DECIMAL})|\\frac ?\{{ ?({_SIGN} ?{_DECIMAL}) ?\}} ?\{{ ?({_SIGN} ?{_DECIMAL}) ?\}}"
 )
 _MIXED = re.compile(rf"({_INTEGER}) ?(?:\\frac\{{({_DIGITS})\}}\{{({_DIGITS})\}}|(?<= )({_DIGITS})/({_DIGITS}))")
+_REPEATING = re.compile(
+    rf"({_INTEGER})?\.({_DIGITS})?"
+    r"(?:\\(?:overline|bar|overbar) ?(?:\{ ?(\d{1,50}) ?\}|(\d))|\\dot ?\{?(\d)\}?(?:(\d{0,50})\\dot ?\{?(\d)\}?)?)"
+)
 _DECIMAL_COMMA = re.compile(rf"([+-]? ?(?:0|[1-9]\d{{0,{MOST_DIGITS}}})),(\d{{1,{MOST_DIGITS}}})")
 _THOUSANDS = re.compile(r"[1-9]\d{0,2},\d{3}")
 
@@ -36,7 +40,7 @@ class Number:
     Attributes:
         value: without its percent sign.
         percent: it had one.
-        quotient: it was written as a quotient.
+        quotient: it was written as a quotient, or with digits that repeat.
         decimals: how many places it was given to.
     """
 
@@ -51,13 +55,13 @@ def read_number(text: str) -> tuple[Number, str] | None:
 
     >>> read_number("1,250.5 km")
     (Number(value=Fraction(2501, 2), percent=False, quotient=False, decimals=1), ' km')
-    >>> read_number(r"-2\frac{1}{2}")[0].value, read_number("x") is None
-    (Fraction(-5, 2), True)
+    >>> read_number(r"-2\frac{1}{2}")[0].value, read_number(r"0.1\overline{6}")[0].value, read_number("x") is None
+    (Fraction(-5, 2), Fraction(1, 6), True)
     """
     text = text.lstrip()
     negative = text[:1] == "-"
     text = text[1:].lstrip() if text[:1] in ("+", "-") else text
-    found = _mixed(text) or _quotient(text) or _scientific(text)
+    found = _repeating(text) or _mixed(text) or _quotient(text) or _scientific(text)
     if found is None:
         return None
     number, rest = found
@@ -117,6 +121,18 @@ def _scientific(text: str) -> tuple[Number, str] | None:
         return None
     decimals = len(match[1].partition(".")[2])
     return Number(mantissa * Fraction(10) ** exponent, decimals=max(0, decimals - exponent)), text[match.end() :]
+
+
+def _repeating(text: str) -> tuple[Number, str] | None:
+    """A decimal whose last digits repeat without end: under a line, or between dots."""
+    match = _REPEATING.match(text)
+    if match is None:
+        return None
+    fixed, cycle = match[2] or "", match[3] or match[4] or f"{match[5]}{match[6] or ''}{match[7] or ''}"
+    places = 10 ** len(fixed)
+    value = _plain(match[1] or "0") + Fraction(int(fixed or 0), places)
+    value += Fraction(int(cycle), (10 ** len(cycle) - 1) * places)
+    return Number(value, quotient=True), text[match.end() :]
 
 
 def _quotient(text: str) -> tuple[Number, str] | None:

@@ -6,10 +6,11 @@ import re
 from functools import lru_cache
 
 from registry.example import Example
-from registry.verifiers.spelling import core
+from registry.verifiers.spelling import clean, core
 
 _MARKER = re.compile(r"####")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_LETTERED = re.compile(r"\(([A-E])\) ?([^\s(,;+*/^=].{0,200})")
 MOST_CHARS = 200  # of a reference that can be met otherwise than word for word
 
 
@@ -35,3 +36,14 @@ def accepted_answers(example: Example) -> list[str]:
     others = example.metadata.get("answers", ())
     others = others if isinstance(others, list | tuple) else ()
     return list(dict.fromkeys([example.answer, *(text for text in others if isinstance(text, str) and text.strip())]))
+
+
+@lru_cache(maxsize=4096)
+def option_and_text(text: str) -> tuple[str, str] | None:
+    r"""The letter and the text of an option that is given with both, as contests print them; None for others.
+
+    >>> option_and_text(r"\textbf{(B) }12"), option_and_text("(B)"), option_and_text("(A)(B)")
+    (('B', '12'), None, None)
+    """
+    match = _LETTERED.fullmatch(clean(text))
+    return (match[1], match[2]) if match else None

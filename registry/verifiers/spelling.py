@@ -41,8 +41,8 @@ _LATEX = (
     (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|limits)(?![A-Za-z])\.?"), ""),
     (re.compile(r"(?<=\d)(?:\\[,;! ]|,\\[!;, ]|\{,\}|\{ ?, ?\} ?|~) ?(?=\d{3}(?!\d))"), ","),
     (re.compile(r"\{\.\}"), "."),
-    (re.compile(r"\\!|(?<!\\)\\$"), ""),
-    (re.compile(r"\\[,;:> ]|\\q?quad(?![A-Za-z])|~"), " "),
+    (re.compile(r"\\!|\\{1,2}$|(?: ?<br ?/?>)+$"), ""),
+    (re.compile(r"(?<!\\)\\[,;:> ]|\\q?quad(?![A-Za-z])|~"), " "),  # behind another backslash it ends a row
     (re.compile(r" ?(?:\^ ?\{ ?\\circ ?\}|\^ ?\\circ|\\degree(?![A-Za-z]))"), "°"),
     (re.compile(r"\\([%$#&])"), r"\1"),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
@@ -53,11 +53,15 @@ _LATEX = (
     (re.compile(r"\\(?:gt)(?![A-Za-z])"), ">"),
     (re.compile(r"\\(?:approx|simeq)(?![A-Za-z])|≈"), r"\\approx "),
     (re.compile(r"\\[lrc]?dots(?![A-Za-z])|\\dots[bcm](?![A-Za-z])|…|\.\.\.+"), r"\\ldots "),
+    (re.compile(r"(?<![\\A-Za-z])(?:negative|minus) (?=infinity(?![A-Za-z]))", re.IGNORECASE), "-"),
+    (re.compile(r"(?<![\\A-Za-z])(?:positive )?infinity(?![A-Za-z])|∞", re.IGNORECASE), r"\\infty "),
     (re.compile(r"\+ ?\\infty"), r"\\infty"),
+    (re.compile(r"(?:the )?empty set|\\varnothing(?![A-Za-z])|∅", re.IGNORECASE), r"\\emptyset "),
     (re.compile(r"\\(?:begin|end) ?\{align\*?\}"), " "),
+    (re.compile(r"(?<=\\\\) ?\[-?[\d.]{1,5} ?(?:pt|em|ex|mm|cm)\]"), ""),  # room between rows
 )
 _FRACTION = re.compile(r"\\frac ?(?:\{ ?([^{}]{1,400}?) ?\}|(\d)|) ?(?:\{ ?([^{}]{1,400}?) ?\}|(\d))")
-_DELIMITER = re.compile(r"\$\$?|\\[()\[\]]")
+_DELIMITER = re.compile(r"\$\$?|(?<!\\)\\[()\[\]]")
 _LEAD = re.compile(
     r"(?:so|thus|therefore|hence|then|final answer|answer|the answer|solution|we (?:get|have|find|obtain)(?: that)?)"
     r"(?: is| are)?(?:,|:| )\s*",

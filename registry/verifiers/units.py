@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _SPELLINGS = """
 m meter meters metre metres | cm centimeter centimeters centimetre centimetres | mm millimeter millimeters millimetre
@@ -68,6 +69,8 @@ def read_unit(text: str) -> str | None:
             return None
         word, exponent = match[1], "".join(char for char in match[2] if char in "^-1234")
         place = match.end()
+        if word == "in" and parts:  # "72 clips in April" has no inches
+            return None
         if word.lower() in _POWERS_BEFORE:
             power = _POWERS_BEFORE[word.lower()]
         elif word.lower() in _POWERS_BEHIND and parts:
@@ -96,12 +99,27 @@ def split_unit(expression: str) -> tuple[str, str]:
     (('2\\sqrt{3}', 'cm'), ('x + m', ''))
     """
     match = _EXPRESSION_UNIT.fullmatch(expression)
-    if match is None or not re.search(r"[\d)}\]%A-Za-z]$", match[1]):
+    if match is None or not re.search(r"[\d)}\]%A-Za-zπ]$", match[1]):
         return expression, ""
     words = re.findall(r"[A-Za-zµΩ°]+", match[2])
-    known = all(word in UNITS or word.lower() in ("per", *_POWERS_BEFORE, *_POWERS_BEHIND) for word in words)
-    unit = read_unit(" " + match[2]) if known else None
+    unit = read_unit(" " + match[2]) if all(map(_is_known, words)) else None
     return (match[1], unit) if unit else (expression, "")
+
+
+def unit_of_words(words: Sequence[str]) -> str:
+    """The known unit with which the words behind a number begin; '' where they begin with none.
+
+    >>> unit_of_words(["square", "meters", "of", "tile"]), unit_of_words(["apples"])
+    ('m^2', '')
+    """
+    for count in range(min(len(words), _MOST_TOKENS), 0, -1):
+        if all(_is_known(word) for word in words[:count]) and words[0] != "per":
+            return read_unit(f" {' '.join(words[:count])}") or ""
+    return ""
+
+
+def _is_known(word: str) -> bool:
+    return word in UNITS or word.lower() in ("per", *_POWERS_BEFORE, *_POWERS_BEHIND)
 
 
 def _one_unit(word: str, glued: bool, compound: bool) -> str | None:

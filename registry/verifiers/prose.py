@@ -1,0 +1,43 @@
+"""The number that a sentence gives: "She sold 72 clips in April", "$18 per day"."""
+
+from __future__ import annotations
+
+import re
+
+from registry.verifiers.matching import Quantity, read_quantity
+from registry.verifiers.units import CHANGING, unit_of_words
+
+_BEFORE, _BEHIND = r"[A-Za-z][A-Za-z'’,-]{1,30} ", r" (?:\(?[A-Za-z][A-Za-z'’,;)-]{1,30}|a)"  # no option's letter
+_NUMBER = r"-?[$€£]?\d[\d,]{0,30}(?:\.\d{1,30})?%?"
+_PROSE = re.compile(rf"((?:{_BEFORE}){{0,20}})({_NUMBER})((?:{_BEHIND}){{0,20}})\.?")
+_WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
+_NUMBERS = """one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"""
+_TELLING = CHANGING - {"of", "and", "both", "by"} | set(_NUMBERS.split())  # where nothing else is a number
+_NOT_COUNTED = "per for with each every and both total altogether left during after before when"  # behind a number
+
+
+def quantity_in_prose(text: str) -> Quantity | None:
+    """The number of a sentence that has one and says nothing that changes it; None where it does, or where it is no sentence.
+
+    >>> [quantity_in_prose(text).number.value for text in ("She sold 72 clips in total", "$18 per day")]
+    [Fraction(72, 1), Fraction(18, 1)]
+    >>> [quantity_in_prose(text) for text in ("more than 72", "72 or 73", "5 and a half", "5x", "5 feet six", "the 5th")]
+    [None, None, None, None, None, None]
+    """
+    match = _PROSE.fullmatch(text)
+    if match is None or not match[1] + match[3]:
+        return None
+    before, number, after = match[1].split(), match[2], match[3].split()
+    words = [word.strip(",;()'’-").lower() for word in (*before, *after)]
+    if not all(_WORD.fullmatch(word) for word in words if word) or not _TELLING.isdisjoint(words):
+        return None
+    found = read_quantity(number)
+    if found is None:
+        return None
+    unit = unit_of_words([word.strip(",;()") for word in after])
+    if unit and found.unit and unit != found.unit:
+        return None
+    behind = words[len(before)] if after else ""
+    counted = behind.removesuffix("s") if len(behind) > 2 and behind not in _NOT_COUNTED.split() else ""
+    return Quantity(found.number, unit or found.unit or counted)
