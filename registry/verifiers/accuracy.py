@@ -10,9 +10,9 @@ from registry.example import Example
 from registry.verifiers.agreement import agree, quick_agreement
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import UNDECIDED, Undecided, Verifier
-from registry.verifiers.matching import is_lone_letter, leading_letter, option_index, option_of_reference, same_text
+from registry.verifiers.options import is_lone_letter, leading_letter, option_index, option_of_reference
 from registry.verifiers.reference_reading import accepted_answers, option_and_text, reference_core
-from registry.verifiers.spelling import core
+from registry.verifiers.spelling import core, same_text
 
 SPARE_CHARS = 1000  # that an answer may have more than its reference
 

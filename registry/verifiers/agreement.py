@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 
+from registry.verifiers.chains import is_name, value_of_chain
 from registry.verifiers.clock import read_time
-from registry.verifiers.matching import (
-    is_name,
-    read_quantity,
-    same_quantity,
-    same_text,
-    same_unit,
-    value_of_chain,
-)
 from registry.verifiers.numerals import SURE_DIGITS, with_decimal_point
 from registry.verifiers.prose import quantity_in_prose
+from registry.verifiers.quantities import read_mixed, read_quantity, same_quantity, same_unit
+from registry.verifiers.shapes import as_points, as_quotients
+from registry.verifiers.spelling import same_text
 from registry.verifiers.structure import (
     items,
     parts_of,
@@ -28,6 +24,11 @@ from registry.verifiers.units import split_unit
 
 _RATIO_NAME = re.compile(r"\\frac\{[A-Z]{1,3}\}\{[A-Z]{1,3}\}|[A-Za-z_{}\d]{1,20}:[A-Za-z_{}\d]{1,20}")
 _MEMBER = re.compile(r"([A-Za-z]{1,2}) ?(?:\\in(?![A-Za-z])|∈) ?(.+)", re.DOTALL)
+_GLUED = re.compile(r"^([\d.,]{1,40})([A-Za-zΩ])$")  # 5m beside "5 m"
+_CONDITION = re.compile(
+    r"\\?\{ ?([A-Za-z]) ?(?:(?:\\in(?![A-Za-z])|∈) ?\\?[A-Za-z]+ ?(?:\{?[A-Z]\}?)? ?)?[|:] ?(.+?) ?\\?\}", re.DOTALL
+)
+_ROOT_INDEX = re.compile(r"(?<![A-Za-z])x_\{?\d\}?(?= ?=)")
 _SIGNED = re.compile(r"\\pm(?![A-Za-z])|±")
 _INEQUALITY = re.compile(r"[<>]|\\[lg]e(?![A-Za-z])")
 _POINT = re.compile(r"([A-Z]'?) ?(\(.*\))", re.DOTALL)  # A(2, -3)
@@ -46,8 +47,15 @@ def quick_agreement(answer: str, reference: str) -> bool | None:
         return True
     if (time := read_time(reference)) is not None and (told := read_time(answer)) is not None:
         return told == time
+    answer, reference = as_quotients(answer, reference)
+    if (mixed := read_mixed(reference)) and (told_mixed := read_mixed(answer)):
+        return told_mixed == mixed
     found, expected = read_quantity(answer), read_quantity(reference)
-    if "." in answer and (pointed := with_decimal_point(reference)):
+    if expected is None and found is not None and found.unit:
+        expected = read_quantity(_GLUED.sub(r"\1 \2", reference))
+    elif found is None and expected is not None and expected.unit:
+        found = read_quantity(_GLUED.sub(r"\1 \2", answer))
+    if "." in answer and re.search(r",\d\d", reference) and (pointed := with_decimal_point(reference)):
         expected = read_quantity(pointed)
     elif "." in reference and (pointed := with_decimal_point(answer)):
         found = read_quantity(pointed)
@@ -60,7 +68,7 @@ def quick_agreement(answer: str, reference: str) -> bool | None:
             return quick_agreement(parted[1][0], reference)
         # A decimal of many places may be a root's: sqrt(17) for 4.123105625617661.
         return None if expected.number.decimals >= SURE_DIGITS and is_expression(answer) else False
-    if not is_expression(reference) and len(items(reference)) < 2:
+    if not is_expression(split_unit(reference)[0]) and len(items(reference)) < 2:
         return False
     return None
 
@@ -78,6 +86,11 @@ def agree(answer: str, reference: str, depth: int = 0) -> bool:
     def same(a: str, b: str) -> bool:
         return agree(a, b, depth + 1)
 
+    answer, reference = as_quotients(answer, reference)
+    answer, reference = as_points(answer, reference)
+    found_set, expected_set = _CONDITION.fullmatch(answer), _CONDITION.fullmatch(reference)
+    if found_set or expected_set:
+        return same(found_set[2] if found_set else answer, expected_set[2] if expected_set else reference)
     bare_answer, unit = split_unit(answer)
     bare_reference, wanted = split_unit(reference)
     if unit or wanted:
@@ -172,11 +185,13 @@ def _same_list(answer: str, reference: str, found: list[str], expected: list[str
         return same_in_order(found, expected, same)
     for text, other in ((answer, expected), (reference, found)):  # a point, and a bare list
         parted = parts_of(text)
-        if parted and parted[0] != "{":
+        if parted and (parted[0], parted[2]) == ("(", ")") and _may_be_point(reference if text is answer else answer):
             points = parts_of(reference if text is answer else answer)
             grouped = points is not None and (reference if text is answer else answer)[0] == "{"  # {1,3} prints as 1,3
             if (points is None or grouped) and len(other) == len(parted[1]) > 1:
                 return same_in_order(*((parted[1], other) if text is answer else (other, parted[1])), same)
+    if _are_roots(found) or _are_roots(expected):  # which root is the first means nothing
+        found, expected = ([_ROOT_INDEX.sub("x", item) for item in listed] for listed in (found, expected))
     mine, theirs = _named(found), _named(expected)
     if theirs and len(set(theirs)) == len(theirs) > 1 and len(theirs) == len(expected) and not mine:
         return same_in_order(found, [_value(item) for item in expected], same)
@@ -185,6 +200,16 @@ def _same_list(answer: str, reference: str, found: list[str], expected: list[str
     if len(set(mine)) <= 1 and len(set(theirs)) <= 1 and (not mine or not theirs or mine[0] == theirs[0]):
         found, expected = [_value(item) for item in found], [_value(item) for item in expected]
     return same_in_any_order(found, expected, same)
+
+
+def _are_roots(listed: list[str]) -> bool:
+    return len(listed) > 1 and all(_ROOT_INDEX.match(item) for item in listed)
+
+
+def _may_be_point(text: str) -> bool:
+    """Whether a bare list may be a point's: its items are not alternatives, nor values of one variable."""
+    names = _named(items(text))
+    return not re.search(r"(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])", text) and len(set(names)) == len(names)
 
 
 def _named(listed: list[str]) -> list[str]:

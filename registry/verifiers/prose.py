@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from registry.verifiers.matching import Quantity, read_quantity
+from registry.verifiers.quantities import Quantity, read_quantity
 from registry.verifiers.units import CHANGING, unit_of_words
 
 _BEFORE, _BEHIND = r"[A-Za-z][A-Za-z'’,-]{1,30} ", r" (?:\(?[A-Za-z][A-Za-z'’,;)-]{1,30}|a)"  # no option's letter
@@ -13,7 +13,12 @@ _PROSE = re.compile(rf"((?:{_BEFORE}){{0,20}})({_NUMBER})((?:{_BEHIND}){{0,20}})
 _WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
 _NUMBERS = """one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"""
-_TELLING = CHANGING - {"of", "and", "both", "by"} | set(_NUMBERS.split())  # where nothing else is a number
+_LABELS = "could might question step option problem part case figure page number example equation"
+_TELLING = CHANGING - {"of", "and", "both", "by"} | {
+    *_NUMBERS.split(),
+    *_LABELS.split(),
+}  # where nothing else is a number
+_DERIVED = "square cube root product multiple factor multiples factors"  # "of" a number
 _NOT_COUNTED = "per for with each every and both total altogether left during after before when"  # behind a number
 
 
@@ -31,6 +36,9 @@ def quantity_in_prose(text: str) -> Quantity | None:
     before, number, after = match[1].split(), match[2], match[3].split()
     words = [word.strip(",;()'’-").lower() for word in (*before, *after)]
     if not all(_WORD.fullmatch(word) for word in words if word) or not _TELLING.isdisjoint(words):
+        return None
+    *_, last_but_one, last = ["", "", *words[: len(before)]]
+    if last in ("after", "before") or (last == "of" and last_but_one in _DERIVED.split()):
         return None
     found = read_quantity(number)
     if found is None:

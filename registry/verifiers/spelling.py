@@ -15,22 +15,28 @@ from registry.verifiers.units import CHANGING, SCALES, UNITS, read_unit
 _SIGNS = str.maketrans(
     {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width letters, digits and signs
     | dict(zip("‐‑‒–—−‘’“”。", "------''\"\".", strict=True))
-    | {digit: f"^{i}" for i, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
+    | {"、": ", ", "º": "°", "μ": "µ"}
     | {
         fraction: f" {spelled} "
         for fraction, spelled in zip("½⅓⅔¼¾⅕⅛", ["1/2", "1/3", "2/3", "1/4", "3/4", "1/5", "1/8"], strict=True)
     }
     | {"\u2009": " ", "\u202f": " ", "\u00a0": " ", "\u200b": "", "\u2062": "", "\u200e": "", "\u200f": ""}
 )
+_RAISED, _LOWERED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+"), re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+_LEVEL = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉", "0123456789+-0123456789")
 _ESCAPED_TWICE = re.compile(
     r"(?<!\\)\\\\(?=(?:boxed|[dtc]?frac|sqrt|text|l[et]q?|g[et]q?|pi|cdot|times|left|right)(?![A-Za-z]))"
 )
 _NEGATED = re.compile(r"not (?:it'?s not |it is not )?-?\d[\d.,]*(?=[ ,;]| )", re.IGNORECASE)
+_MARK = re.compile(r"^\s*(?:#{2,4}|=)(?!=)\s*")
+_CALCULATION = re.compile(r"<<[^<>]{1,100}>>")  # GSM8K's
+_REASON = re.compile(r"(?<=\S)(?: because |\s*\n\s*\n\s*(?:explanation|note|reason)).*", re.IGNORECASE | re.DOTALL)
 _WRAPPERS = (
     re.compile(r"\$+([^$]*)\$+"),
     re.compile(r"\\\(((?:(?!\\\)).)*)\\\)|\\\[((?:(?!\\\]).)*)\\\]", re.DOTALL),
     re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}"),
 )
+_INDEX_OF_LETTER = re.compile(r"(?<=[A-Za-z)])_\{?(\d{1,3})\}?")  # H_2O is H2O
 _FULL_STOP = re.compile(r"(?<!\.) ?\.$")
 _MOST_WRAPPERS = 4  # as in **$\text{B}$**
 
@@ -57,14 +63,17 @@ _LATEX = (
     (re.compile(r"(?<![\\A-Za-z])(?:positive )?infinity(?![A-Za-z])|∞", re.IGNORECASE), r"\\infty "),
     (re.compile(r"\+ ?\\infty"), r"\\infty"),
     (re.compile(r"(?:the )?empty set|\\varnothing(?![A-Za-z])|∅", re.IGNORECASE), r"\\emptyset "),
-    (re.compile(r"\\(?:begin|end) ?\{align\*?\}"), " "),
+    (re.compile(r"(?<=\w)_ ?\{ ?(\w) ?\}"), r"_\1"),
+    (re.compile(r"\\mid(?![A-Za-z])"), "|"),
+    (re.compile(r"\\Omega(?![A-Za-z])"), "Ω"),
     (re.compile(r"(?<=\\\\) ?\[-?[\d.]{1,5} ?(?:pt|em|ex|mm|cm)\]"), ""),  # room between rows
 )
+_ALIGNED = re.compile(r"\\(?:begin|end) ?\{(?:align(?:ed)?|gathered|split)\*?\}")
 _FRACTION = re.compile(r"\\frac ?(?:\{ ?([^{}]{1,400}?) ?\}|(\d)|) ?(?:\{ ?([^{}]{1,400}?) ?\}|(\d))")
 _DELIMITER = re.compile(r"\$\$?|(?<!\\)\\[()\[\]]")
 _LEAD = re.compile(
     r"(?:so|thus|therefore|hence|then|final answer|answer|the answer|solution|we (?:get|have|find|obtain)(?: that)?)"
-    r"(?: is| are)?(?:,|:| )\s*",
+    r"(?: is| are)?(?:,|:| )\s*|(?:故?答案|故?选)[是为:]{0,2} ?",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"([A-Za-z][A-Za-z ,'’()-]{0,90}?)(?: is| are| equals|:)(?: equal to| exactly)?:?\s+(?=\S)")
@@ -84,6 +93,9 @@ def tidy(text: str) -> str:
     'B'
     """
     text = " ".join(unicodedata.normalize("NFC", text).translate(_SIGNS).split())
+    text = _LOWERED.sub(
+        lambda match: "_" + _at_level(match[0]), _RAISED.sub(lambda match: "^" + _at_level(match[0]), text)
+    )
     for _ in range(_MOST_WRAPPERS):
         inner = _FULL_STOP.sub("", text).strip(" *`'\"") or text
         for wrapper in _WRAPPERS:
@@ -104,9 +116,20 @@ def text_key(text: str) -> str:
     >>> text_key("New  York.") == text_key("new york"), text_key("12, 345") == text_key("12,345")
     (True, False)
     """
-    text = re.sub(r"(?<![^\W_]) | (?![^\W_])", "", re.sub(r"(?<=\d[,;]) (?=\d)", "\0", tidy(text)))
+    text = _INDEX_OF_LETTER.sub(r"\1", tidy(text))
+    text = re.sub(r"(?<![^\W_]) | (?![^\W_])", "", re.sub(r"(?<=\d[,;]) (?=\d)", "\0", text))
     is_formula = re.search(r"[\d\\^=+*/<>_]", text) and ("\\" in text or not re.search(r"[^\W\d_]{3}", text))
     return text if is_formula else text.casefold()
+
+
+def same_text(a: str, b: str) -> bool:
+    """Whether two texts agree but for case, white space and marks that carry no meaning.
+
+    >>> same_text("New York.", "new  york"), same_text("2a", "2A"), same_text("12, 345", "12,345")
+    (True, False, False)
+    """
+    key = text_key(a)
+    return bool(key) and key == text_key(b)
 
 
 def clean(text: str) -> str:
@@ -116,6 +139,8 @@ def clean(text: str) -> str:
     ('( 1,000 \\frac{1}{2} )', '24 cm^2', 'x \\ge 3')
     """
     text = tidy(text)
+    if _ALIGNED.search(text):
+        text = _ALIGNED.sub(" ", text).replace("&", "").strip()
     text = _UPRIGHT.sub(_upright, text)
     for pattern, spelling in _LATEX:
         text = pattern.sub(spelling, text)
@@ -134,6 +159,7 @@ def core(text: str) -> str | None:
     >>> core(r"\boxed{3} or perhaps it could be the other one \boxed{4}") is None
     True
     """
+    text = _REASON.sub("", _CALCULATION.sub("", _MARK.sub("", text)))
     text = _NEGATED.sub(" ", _ESCAPED_TWICE.sub(r"\\", text))
     for _ in range(3):
         if r"\boxed" not in text and r"\fbox" not in text:
@@ -147,6 +173,11 @@ def core(text: str) -> str | None:
         text = _DELIMITER.sub(" ", text)
     text = clean(text)
     return _without_sentence(text)
+
+
+def _at_level(signs: str) -> str:
+    plain = signs.translate(_LEVEL)
+    return plain if len(plain) == 1 else f"{{{plain}}}"
 
 
 def _upright(match: re.Match[str]) -> str:

@@ -76,6 +76,8 @@ def same_in_any_order(answer: Sequence[str], reference: Sequence[str], same: Sam
     found, wanted = ({re.sub(r"\s", "", item): item for item in listed} for listed in (answer, reference))
     if len(found) != len(wanted) or len(found) > MOST_ITEMS:
         return False
+    alike = found.keys() & wanted.keys()  # first, since the others are compared each with each
+    found, wanted = ({key: item for key, item in listed.items() if key not in alike} for listed in (found, wanted))
     for item in found.values():
         match = next((key for key, other in wanted.items() if same(item, other)), None)
         if match is None:

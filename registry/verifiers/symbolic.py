@@ -15,6 +15,7 @@ import random
 import re
 from typing import Any
 
+from registry.verifiers.numerals import SURE_DIGITS
 from registry.verifiers.spelling import text_key
 
 _COMMAND = re.compile(r"\\(?:begin|end) ?\{[a-z]+\*?\}|\\[A-Za-z]+")
@@ -31,8 +32,12 @@ _SPELLINGS = (
     ("π", r"\pi "), ("θ", r"\theta "), ("α", r"\alpha "), ("β", r"\beta "), ("∪", r"\cup "), ("∩", r"\cap "),
     ("∅", r"\emptyset "), ("±", r"\pm "), ("°", r"^{\circ}"), ("%", r"\%"), ("$", r""),
 )  # fmt: skip
+_BASE = re.compile(r"(?<=\d) ?_ ?(?:\{ ?\d{1,2} ?\}|\d{1,2})$")  # its parser drops the base of a number
+_NO_BRACES = str.maketrans("", "", "{}")
+_LETTERS_ALONE = re.compile(r"[abxyz]{2}|[A-Za-z](?: ?- ?[A-Za-z])+")
 _MOST_DIGITS = re.compile(r"\d{300}")
 _POWER = re.compile(r"\^ ?\{? ?[+-]? ?(\d+)")
+_POWER_OF_SUM = re.compile(r"\(([^()]{0,200}[+-][^()]{1,200})\) ?\^ ?\{? ?\d{3}")
 _BIG_FACTORIAL = re.compile(r"\d{4,} ?!|! ?!")
 _REPEATED = re.compile(r"\\(?:sum|prod|i*int|binom|choose|lim)(?![A-Za-z])")
 _FOUR_DIGITS = re.compile(r"\d{4}")
@@ -51,11 +56,17 @@ def is_expression(text: str) -> bool:
     >>> [is_expression(text) for text in ("2\\sqrt{3}", "x + 1", "12 May 2020", "cat")]
     [True, True, False, False]
     """
+    if _LETTERS_ALONE.fullmatch(text):
+        return True
     return _MATHEMATICAL.search(text) is not None and not _has_words(text)
 
 
 def same_expression(answer: str, reference: str) -> bool:
     """Whether math-verify finds two formulas equal, and no check of what it is lax about objects; give both `clean`."""
+    bases = [_BASE.search(text) for text in (answer, reference)]
+    if all(bases):
+        return text_key(answer).translate(_NO_BRACES) == text_key(reference).translate(_NO_BRACES)
+    answer, reference = (_BASE.sub("", text) if any(bases) else text for text in (answer, reference))
     if ":" in answer + reference or r"\ldots" in answer + reference or _differ_in_case(answer, reference):
         return text_key(answer) == text_key(reference)
     if any(_has_words(text) or is_costly(text) for text in (answer, reference)):
@@ -68,14 +79,16 @@ def same_expression(answer: str, reference: str) -> bool:
     # Its own time-outs are switched off: they use SIGALRM, which works in the main thread alone and not in C code.
     if not verify(expected, found, allow_set_relation_comp=True, timeout_seconds=0):
         return False
-    return _agree_closely(found, expected)
+    return _agree_closely(found, expected) or any(
+        _rounds_to(value, text) for value, text in ((found, reference), (expected, answer))
+    )
 
 
 def is_costly(text: str) -> bool:
     r"""Whether working with a formula could take for ever: towers of powers, huge factorials, a thousand brackets.
 
-    >>> [is_costly(text) for text in ("9^{9^{9^9}}", "100000!", "2^{100}", "{" * 99)]
-    [True, True, False, True]
+    >>> [is_costly(text) for text in ("9^{9^{9^9}}", "100000!", "2^{100}", "(x+1)^{300}", "{" * 99)]
+    [True, True, False, True, True]
     """
     if len(text) > MOST_CHARS or _MOST_DIGITS.search(text) or _BIG_FACTORIAL.search(text):
         return True
@@ -83,6 +96,8 @@ def is_costly(text: str) -> bool:
     if _REPEATED.search(text) and (
         _FOUR_DIGITS.search(text) or any(int(power[:9]) > 9 for power in _POWER.findall(text))
     ):
+        return True
+    if any(re.search(r"[A-Za-z]", terms) for terms in _POWER_OF_SUM.findall(text)):
         return True
     if any(len(power) > 6 or int(power) > MOST_POWER for power in _POWER.findall(text)):
         return True
@@ -181,6 +196,19 @@ def _agree_closely(found: Any, expected: Any) -> bool:
         close = CLOSE_DECIMALS if found.has(sympy.Float) or expected.has(sympy.Float) else CLOSE
         return all(_close(a, b, close) for a, b in values)
     return True
+
+
+def _rounds_to(value: Any, decimal: str) -> bool:
+    """Whether a text is a constant's decimal of `SURE_DIGITS` or more, rounded rightly: 1.414214 for the root of 2."""
+    import sympy
+
+    digits = decimal.lstrip("-").replace(".", "", 1)
+    if not digits.isdigit() or "." not in decimal or len(digits.lstrip("0")) < SURE_DIGITS:
+        return False
+    if not isinstance(value, sympy.Expr) or value.free_symbols or value.has(sympy.Float):
+        return False
+    places = len(decimal.partition(".")[2])
+    return bool(abs(sympy.N(value, DIGITS) - sympy.Rational(decimal)) * 2 * 10**places <= 1)
 
 
 def _proportional(found: Any, expected: Any) -> bool:

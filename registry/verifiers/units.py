@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
 
 _SPELLINGS = """
@@ -16,7 +17,8 @@ calorie calories | W watt watts | kW kilowatt kilowatts | V volt volts | mA mill
 | ohm ohms Ω | Hz hertz | kHz | MHz | GHz | Pa pascal pascals | kPa | atm | K kelvin | mol moles mole | eV | T tesla
 | ° degree degrees deg | °C °c celsius | °F °f fahrenheit | rad radian radians | dollar dollars USD usd $ | euro euros € EUR
 | pound pounds £ | cent cents ¢ | yuan ¥ RMB | rupee rupees ₹ | yen | unit units | acre acres | gallon gallons gal
-| mi/h mph | km/h kph kmph | bit bits | byte bytes | MB | GB | KB
+| mi/h mph | km/h kph kmph | µm micrometer micrometers | µs microsecond microseconds | m 米 | cm 厘米 | mm 毫米 | km 千米 公里
+| g 克 | kg 千克 公斤 | ° 度 | yuan 元 | s 秒 | min 分钟 | h 小时 | day 天 | year 年 | bit bits | byte bytes | MB | GB | KB
 """
 UNITS = {word: group.split()[0] for group in _SPELLINGS.split("|") for word in group.split()}
 UNITS |= {word.capitalize(): unit for word, unit in UNITS.items() if len(word) > 3}
@@ -31,19 +33,22 @@ sixth sixths eighth eighths tenth tenths hundredth hundredths thousandth thousan
 billions dozens twice thrice double doubled triple tripled squared cubed factorial mod modulo base pair pairs couple
 score scores gross power powers root roots below above over under about approximately around roughly nearly almost
 between to through from up down maybe perhaps either neither both pi sqrt sin cos tan cot sec csc log ln exp arcsin
-arccos arctan infinity inf nan remainder divided multiplied added subtracted increased decreased reduced of by if
+arccos arctan infinity inf nan too off short remainder divided multiplied added subtracted increased decreased reduced of by if
 unless but inverse reciprocal modulus hundred thousand million billion trillion dozen
 """
 CHANGING = frozenset(_CHANGING.split())
 
-_WORD = r"[A-Za-zµΩ°][A-Za-z'-]{0,30}|[$€£¢¥₹]"
-_TOKEN = re.compile(rf"({_WORD})((?: ?\^ ?(?:\{{ ?-?[1-4] ?\}}|-?[1-4]))?)")
+_CHINESE = re.compile(r"[\u4e00-\u9fff]{1,4}")
+_CHINESE_CHANGING = re.compile("[万亿千百十半倍分之多少或和不]")
+_WORD = r"[A-Za-zµΩ°][A-Za-z'-]{0,30}|[$€£¢¥₹]|[\u4e00-\u9fff]{1,4}"
+_TOKEN = re.compile(rf"({_WORD})((?: ?\^ ?(?:\{{ ?-?[1-4] ?\}}|-?[1-4])|[23](?!\w))?)")
+_SHORTENED = re.compile(r"(?<![A-Za-z])(sq|cu|in|ft|yd|min|sec|hr|lb|oz)\.(?=\s|[A-Za-z]|$)", re.IGNORECASE)
 _JOINT = re.compile(r" ?(?:/|·|\*|\\cdot|-) ?| per | ")
 _DEGREES = re.compile(r"(?:degrees?|°) ?([CF])(?:elsius|ahrenheit)?(?![A-Za-z])", re.IGNORECASE)
 _MOST_TOKENS = 6
 _POWERS_BEFORE = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
 _POWERS_BEHIND = {"squared": "^2", "cubed": "^3"}
-_EXPRESSION_UNIT = re.compile(r"(.*[^\s,;]) ((?:[A-Za-zµΩ°]{1,20}(?:\^\{?-?[1-4]\}?)?[ /·*]{0,3}){1,4})", re.DOTALL)
+_EXPRESSION_UNIT = re.compile(r"(?<![\\A-Za-zµΩ°])(?:[A-Za-zµΩ°]{1,20}(?:\^\{?-?[1-4]\}?|[23])?[ /·*]{0,3}){1,6}$")
 
 
 def read_unit(text: str) -> str | None:
@@ -58,7 +63,7 @@ def read_unit(text: str) -> str | None:
     ['', None, None, None, None, None]
     """
     glued = bool(text) and not text[0].isspace()
-    text = _DEGREES.sub(r"°\1", " ".join(text.split()).rstrip("."))
+    text = _DEGREES.sub(r"°\1", " ".join(_SHORTENED.sub(r"\1 ", text).split()).rstrip("."))
     if not text:
         return ""
     parts: list[str] = []
@@ -68,6 +73,10 @@ def read_unit(text: str) -> str | None:
         if match is None:
             return None
         word, exponent = match[1], "".join(char for char in match[2] if char in "^-1234")
+        if exponent.isdigit():  # cm2
+            if word not in UNITS:
+                return None
+            exponent = f"^{exponent}"
         place = match.end()
         if word == "in" and parts:  # "72 clips in April" has no inches
             return None
@@ -98,12 +107,19 @@ def split_unit(expression: str) -> tuple[str, str]:
     >>> split_unit(r"2\sqrt{3} cm"), split_unit("x + m")
     (('2\\sqrt{3}', 'cm'), ('x + m', ''))
     """
-    match = _EXPRESSION_UNIT.fullmatch(expression)
-    if match is None or not re.search(r"[\d)}\]%A-Za-zπ]$", match[1]):
-        return expression, ""
-    words = re.findall(r"[A-Za-zµΩ°]+", match[2])
-    unit = read_unit(" " + match[2]) if all(map(_is_known, words)) else None
-    return (match[1], unit) if unit else (expression, "")
+    text = " ".join(_SHORTENED.sub(r"\1 ", expression).split())
+    behind = _EXPRESSION_UNIT.search(text)
+    for word in re.finditer(r"[A-Za-zµΩ°]+", text[behind.start() :]) if behind else ():
+        start = behind.start() + word.start() if behind else 0
+        head, tail = text[:start].rstrip(), text[start:]
+        glued = start > 0 and not text[start - 1].isspace()
+        if not head or head[-1] not in ("})]π" if glued else _BEFORE_UNIT) or (glued and len(word[0]) < 2):
+            continue
+        if not all(map(_is_known, re.findall(r"[A-Za-zµΩ°]+", tail))):
+            continue
+        if unit := read_unit(f" {tail}"):
+            return head, unit
+    return expression, ""
 
 
 def unit_of_words(words: Sequence[str]) -> str:
@@ -118,13 +134,18 @@ def unit_of_words(words: Sequence[str]) -> str:
     return ""
 
 
+_BEFORE_UNIT = frozenset(string.digits + string.ascii_letters + ")}]%π")
+
+
 def _is_known(word: str) -> bool:
     return word in UNITS or word.lower() in ("per", *_POWERS_BEFORE, *_POWERS_BEHIND)
 
 
 def _one_unit(word: str, glued: bool, compound: bool) -> str | None:
-    if word in UNITS and (not glued or compound or len(word) > 1 or not word.isalpha()):
+    if word in UNITS and (not glued or compound or len(word) > 1 or not word.isascii() or not word.isalpha()):
         return UNITS[word]
+    if _CHINESE.fullmatch(word):
+        return None if _CHINESE_CHANGING.search(word) else word
     if len(word) < 3 or glued or word.lower() in CHANGING:
         return None
     return word.lower().removesuffix("s")
