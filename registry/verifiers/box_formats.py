@@ -3,9 +3,15 @@
 | format | example |
 |---|---|
 | list (Qwen2.5-VL, most data sets) | ``[29, 56, 272, 470]``, ``{"bbox_2d": [29, 56, 272, 470]}``, in a fence or not |
+| list in round brackets | ``(29, 56, 272, 470)`` |
+| tags (MiniCPM-V) | ``<box>45 117 423 987</box>``, ``<|box_start|>45, 117, 423, 987<|box_end|>`` |
 | corners (Qwen2-VL) | ``<|box_start|>(45,117),(423,987)<|box_end|>``, with or without its special tokens |
-| pairs | ``[[29, 56], [272, 470]]`` |
+| pairs | ``[[29, 56], [272, 470]]``, ``(29, 56) (272, 470)``, ``(29, 56) to (272, 470)`` |
+| labels | ``top-left (29, 56), bottom-right (272, 470)``, ``{"top_left": [29, 56], "bottom_right": [272, 470]}`` |
 | names (JSON, XML, prose) | ``{"x1": 29, "y1": 56, "x2": 272, "y2": 470}``, ``xmin = 29, ...``, ``left``, ``width`` |
+
+Numbers may be quoted or end in ``px``, marks may be of full width. Location tokens (``<loc0045>``) are not read: their order
+and their frame are the model's own.
 
 Everything is found by patterns whose repetitions are bounded, on a text whose length is.
 """
@@ -21,24 +27,36 @@ Numbers = tuple[float, float, float, float]
 MAX_CHARS = 4000
 """Of an answer with boxes; a longer one is no answer."""
 
-_NUMBER = r"""\s{0,9}["']?([+-]?(?:\d{1,7}(?:\.\d{0,17})?|\.\d{1,17}))["']?\s{0,9}"""
-_LIST = re.compile(r"\[" + ",".join([_NUMBER] * 4) + r"\]")
-_ROUND = re.compile(rf"\({_NUMBER},{_NUMBER}\)")
-_SQUARE = re.compile(rf"\[{_NUMBER},{_NUMBER}\]")
+_NUMBER = r"""["']?([+-]?(?:\d{1,7}(?:\.\d{0,17})?|\.\d{1,17}))(?:\s?px)?["']?"""
+_COMMA = r"\s{0,9},\s{0,9}"
+_FOUR = rf"(?:{_COMMA}|\s{{1,9}})".join([_NUMBER] * 4)
+_BARE = re.compile(_FOUR)
+_LIST = re.compile(
+    rf"(?:[\[(]|<box>|<\|box_start\|>)\s{{0,9}}{_FOUR}\s{{0,9}}(?:[\])]|</box>|<\|box_end\|>)", re.IGNORECASE
+)
+_ROUND = re.compile(rf"\(\s{{0,9}}{_NUMBER}{_COMMA}{_NUMBER}\s{{0,9}}\)")
+_SQUARE = re.compile(rf"\[\s{{0,9}}{_NUMBER}{_COMMA}{_NUMBER}\s{{0,9}}\]")
+_JOINT = re.compile(r"\s{0,9}(?:,|to|[-\u2013\u2192]|->)\s{0,9}|[ \t]{1,9}")
+_WORDS = r"[^\d()\[\]{}]{0,40}"
+_PAIR = _COMMA.join(rf"""(?:["']?{axis}["']?\s{{0,9}}[:=]\s{{0,9}})?{_NUMBER}""" for axis in "xy")
+_CORNER = rf"{_WORDS}[(\[{{]\s{{0,9}}{_PAIR}\s{{0,9}}[)\]}}]"
+_LABELLED = re.compile(rf"(?:top|upper)[-_ ]?left{_CORNER}{_WORDS}(?:bottom|lower)[-_ ]?right{_CORNER}", re.IGNORECASE)
 _NAMED = re.compile(
     r"(?<![A-Za-z0-9_])(x_?min|y_?min|x_?max|y_?max|[xy][0-2]?|left|top|right|bottom|width|height|w|h)"
-    rf"""["']?\s{{0,9}}[:=>]{_NUMBER}""",
+    rf"""["']?\s{{0,9}}[:=>]\s{{0,9}}{_NUMBER}""",
     re.IGNORECASE,
 )
-_COMMA = re.compile(r"\s{0,9},\s{0,9}")
-_FAMILIES = (
+_ENDS = (
     ("x1", "y1", "x2", "y2"),
     ("x0", "y0", "x1", "y1"),
     ("xmin", "ymin", "xmax", "ymax"),
     ("left", "top", "right", "bottom"),
-    ("x", "y", "width", "height"),
-    ("x", "y", "w", "h"),
 )
+_FAMILIES = (
+    *_ENDS,
+    *((x, y, *size) for x, y, *_ in (*_ENDS, ("x", "y")) for size in (("width", "height"), ("w", "h"))),
+)
+_FULL_WIDTH = {ord(mark) + 0xFEE0: mark for mark in ",.:=()[]{}"}
 
 
 def read_boxes(text: str) -> list[Numbers] | None:
@@ -55,6 +73,7 @@ def read_boxes(text: str) -> list[Numbers] | None:
     """
     if len(text) > MAX_CHARS:
         return None
+    text = _LABELLED.sub(r"[\1,\2,\3,\4]", text.translate(_FULL_WIDTH))
     found: list[tuple[int, Numbers]] = [
         (match.start(), _four([float(number) for number in match.groups()])) for match in _LIST.finditer(text)
     ]
@@ -71,6 +90,15 @@ def read_boxes(text: str) -> list[Numbers] | None:
     return list(dict.fromkeys(numbers for _, numbers in sorted(found)))
 
 
+def read_reference(text: str) -> list[Numbers] | None:
+    """As `read_boxes`; the table of a data set may write a box bare, which in an answer could be any four numbers.
+
+    >>> read_reference("29, 56, 272, 470"), read_boxes("29, 56, 272, 470")
+    ([(29.0, 56.0, 272.0, 470.0)], [])
+    """
+    return read_boxes(f"[{text}]" if _BARE.fullmatch(text := text.strip()) else text)
+
+
 def read_points(text: str) -> list[tuple[float, float]] | None:
     """The points in a text: ``(x, y)``, ``[x, y]``, ``x="1" y="2"``, ``{"x": 1, "y": 2}``; None where it is too long.
 
@@ -79,6 +107,7 @@ def read_points(text: str) -> list[tuple[float, float]] | None:
     """
     if len(text) > MAX_CHARS:
         return None
+    text = text.translate(_FULL_WIDTH)
     found = [
         (match.start(), (float(match[1]), float(match[2])))
         for pattern in (_ROUND, _SQUARE)
@@ -101,17 +130,18 @@ def _four(numbers: Sequence[float]) -> Numbers:
 
 
 def _runs(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, list[tuple[float, float]]]]:
-    """Where pairs joined by commas begin, and the pairs: two are the corners of a box, three or more a polygon."""
-    start, end, run = 0, -1, list[tuple[float, float]]()
+    """Where pairs that are joined alike begin, and the pairs: two are the corners of a box, three or more a polygon."""
+    start, end, run, joint = 0, -1, list[tuple[float, float]](), ""
     for match in pattern.finditer(text):
         pair = float(match[1]), float(match[2])
-        joined = run and _COMMA.fullmatch(text, end, match.start()) is not None
-        if joined:
+        joined = _JOINT.fullmatch(text, end, match.start()) if run else None
+        if joined and joint in ("", joined[0].strip() or " "):
             run.append(pair)
+            joint = joined[0].strip() or " "
         else:
             if run:
                 yield start, run
-            start, run = match.start(), [pair]
+            start, run, joint = match.start(), [pair], ""
         end = match.end()
     if run:
         yield start, run

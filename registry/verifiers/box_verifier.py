@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry.example import BoxFrame, Example
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import Verifier
-from registry.verifiers.box_formats import read_boxes
+from registry.verifiers.box_formats import Numbers, read_boxes, read_reference
 from registry.verifiers.box_frames import HIT, as_fractions, check_frame, frame_size, spans_picture
 from registry.verifiers.overlap import Box, intersection_over_union
 
@@ -13,9 +13,10 @@ from registry.verifiers.overlap import Box, intersection_over_union
 class BoxVerifier(Verifier):
     """Compares boxes as fractions of width and height, whatever frames they are written in.
 
-    A box is ``[x1, y1, x2, y2]`` in any format of `registry.verifiers.box_formats`, with x1 < x2 and y1 < y2. The same box
-    twice is one. A box from edge to edge of the picture earns nothing, unless it overlaps the reference by half: it fits
-    every question. Does not apply (None) to an example whose `box_frame` is None, because its answer is no box.
+    A box is ``[x1, y1, x2, y2]`` in any format of `registry.verifiers.box_formats`, with x1 < x2 and y1 < y2; a reference
+    may lack the brackets. The same box twice is one. A box from edge to edge of the picture earns nothing, unless it
+    overlaps the reference by half: it fits every question. Does not apply (None) to an example whose `box_frame` is None,
+    because its answer is no box.
 
     Args:
         completion_frame: the frame that the model writes boxes in: 'processed' (pixels of the image as the model sees it:
@@ -34,7 +35,7 @@ class BoxVerifier(Verifier):
 
     def reference_boxes(self, example: Example, frame: BoxFrame) -> list[Box]:
         """In fractions. Raises: ValueError: there is none, or one of them cannot be read."""
-        boxes = _proper(example.answer)
+        boxes = _proper(read_reference(example.answer))
         if not boxes:
             shown = example.answer[:80]
             raise ValueError(f"example {example.id!r}: the reference must be a box [x1, y1, x2, y2], not {shown!r}")
@@ -53,7 +54,7 @@ class BoxVerifier(Verifier):
     def answered_boxes(self, completion: str, example: Example) -> list[Box]:
         """In fractions; [] where there is none, or one that cannot be read."""
         size = frame_size(self.completion_frame, example)  # before the answer: no babble may hide a mistake in the data
-        return [as_fractions(box, size) for box in _proper(answer_of(completion, example) or "")]
+        return [as_fractions(box, size) for box in _proper(read_boxes(answer_of(completion, example) or ""))]
 
     def one_answer(self, completion: str, example: Example, reference: Box) -> Box | None:
         """The box that was answered, in fractions; None where there is a choice, or it is the whole picture for a part."""
@@ -66,7 +67,6 @@ def may_earn(box: Box, reference: Box) -> bool:
     return not spans_picture(box) or intersection_over_union(box, reference) >= HIT
 
 
-def _proper(text: str) -> list[Box]:
-    """The boxes of a text, if all of them have an area."""
-    boxes = read_boxes(text) or []
-    return boxes if all(x1 < x2 and y1 < y2 for x1, y1, x2, y2 in boxes) else []
+def _proper(boxes: list[Numbers] | None) -> list[Box]:
+    """The boxes that were read, if all of them have an area."""
+    return boxes if boxes and all(x1 < x2 and y1 < y2 for x1, y1, x2, y2 in boxes) else []

@@ -7,7 +7,7 @@ from registry.example import Example
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import Verifier
 from registry.verifiers.listed_answers import listed_answers
-from registry.verifiers.vqa_text import vqa_answer, without_punctuation
+from registry.verifiers.vqa_text import vqa_answer
 
 MAX_CHARS = 1000
 
@@ -16,10 +16,14 @@ MAX_CHARS = 1000
 class VQAAccuracy(Verifier):
     """min(n / 3, 1) for n people who gave the answer, averaged over all choices of nine of the ten people.
 
-    Source: VQA v2 (arXiv 1612.00837) and its script `vqaEval.py`, also the score of TextVQA, OK-VQA and VizWiz. The answer
-    loses punctuation, articles and case, numbers up to ten become digits, contractions get their apostrophe; a reference
-    loses its punctuation, if the people disagree. Differs: every full stop goes that no digit follows; the script stops at
-    32 of them. The ten answers stand in ``metadata['answers']``, as texts or as ``{'answer': ...}``.
+    Source: VQA v2 (arXiv 1612.00837) and its script `vqaEval.py`, also the score of TextVQA, OK-VQA and VizWiz. Answer and
+    references lose punctuation, articles and case, numbers up to ten become digits, contractions get their apostrophe. The
+    ten answers stand in ``metadata['answers']``, as texts or as ``{'answer': ...}``.
+
+    Differs: `vqaEval.py` takes no more than the punctuation of references, and nothing where all agree; on annotations that
+    are processed already, for which it is made, that is the same. TextVQA's evaluator processes raw references, as here, but
+    joins what a comma parts and parts 's from its word. Every full stop goes that no digit follows; the scripts stop at 32
+    of them. A text of articles or punctuation alone stays: "the" is not "a".
 
     >>> people = ("yes",) * 8 + ("no",) * 2
     >>> example = Example(id="1", question="a dog?", answer="yes", metadata={"answers": people})
@@ -34,7 +38,7 @@ class VQAAccuracy(Verifier):
     quick = True
 
     def __call__(self, completion: str, example: Example) -> float:
-        references = list(listed_answers(example))
+        references = listed_answers(example)
         if len(references) < 2:
             raise ValueError(
                 f"example {example.id!r}: vqa_accuracy needs the answers of several people in metadata['answers'];"
@@ -43,8 +47,6 @@ class VQAAccuracy(Verifier):
         given = answer_of(completion, example) or ""
         if not given.strip() or len(given) > MAX_CHARS:
             return 0.0
-        if len(set(references)) > 1:
-            references = [without_punctuation(reference) for reference in references]
-        same = references.count(vqa_answer(given))
+        same = [vqa_answer(reference) for reference in references].count(vqa_answer(given))
         others = len(references) - same
         return (same * min(1.0, (same - 1) / 3) + others * min(1.0, same / 3)) / len(references)

@@ -30,9 +30,9 @@ _MENDED["somebody'd"] = "somebodyd"  # as published
 
 
 def without_punctuation(text: str) -> str:
-    """The first step, which references go through, too.
+    """The first step: a mark with a space beside it goes, one between letters becomes a space.
 
-    A mark with a space beside it goes, one between letters becomes a space, and all go where a comma stands in a number.
+    All marks go where a comma stands in a number.
 
     >>> without_punctuation("black/white, red."), without_punctuation("1,000-ish")
     ('black white red', '1000ish')
@@ -46,11 +46,12 @@ def without_punctuation(text: str) -> str:
 
 
 def vqa_answer(text: str) -> str:
-    """An answer that was given, in the form in which references are met.
+    """The form in which answers and references are compared; what it would leave nothing of stays.
 
-    >>> vqa_answer("The two dogs."), vqa_answer("dont know")
-    ('2 dogs', "don't know")
+    >>> vqa_answer("The two dogs."), vqa_answer("dont know"), vqa_answer("A"), vqa_answer("?")
+    ('2 dogs', "don't know", 'a', '?')
     """
-    plain = without_punctuation(text.replace("\n", " ").replace("\t", " ").strip())
-    words = [_NUMBERS.get(word, word) for word in plain.lower().split()]
-    return " ".join(_MENDED.get(word, word) for word in words if word not in _ARTICLES)
+    line = text.replace("\n", " ").replace("\t", " ").strip()
+    words = without_punctuation(line).lower().split()
+    kept = [word for word in words if word not in _ARTICLES] or words
+    return " ".join(_MENDED.get(word, word) for word in (_NUMBERS.get(word, word) for word in kept)) or line

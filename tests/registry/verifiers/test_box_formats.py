@@ -1,8 +1,10 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.verifiers.box_formats import MAX_CHARS, read_boxes, read_points
+from registry.verifiers.box_formats import MAX_CHARS, read_boxes, read_points, read_reference
 
 numbers = st.integers(-(10**6), 10**6) | st.floats(-1e4, 1e4).map(lambda value: round(value, 3))
 boxes = st.tuples(numbers, numbers, numbers, numbers)
@@ -12,6 +14,18 @@ WRITERS = {
     "corners": lambda b: f"<|box_start|>({b[0]},{b[1]}),({b[2]},{b[3]})<|box_end|>",
     "pairs": lambda b: f"[[{b[0]}, {b[1]}], [{b[2]}, {b[3]}]]",
     "names": lambda b: f'{{"x1": {b[0]}, "y1": {b[1]}, "x2": {b[2]}, "y2": {b[3]}}}',
+    "round": lambda b: f"({b[0]}, {b[1]}, {b[2]}, {b[3]})",
+    "spaces": lambda b: f"[{b[0]} {b[1]} {b[2]} {b[3]}]",
+    "tags": lambda b: f"<box>{b[0]} {b[1]} {b[2]} {b[3]}</box>",
+    "tokens": lambda b: f"<|box_start|>{b[0]}, {b[1]}, {b[2]}, {b[3]}<|box_end|>",
+    "pixels": lambda b: f"[{b[0]}px, {b[1]}px, {b[2]} px, {b[3]} px]",
+    "full width": lambda b: f"[{b[0]}\uff0c{b[1]}\uff0c{b[2]}\uff0c{b[3]}]",
+    "to": lambda b: f"({b[0]}, {b[1]}) to ({b[2]}, {b[3]})",
+    "labels": lambda b: f"top-left corner: ({b[0]}, {b[1]}), bottom-right corner: ({b[2]}, {b[3]})",
+    "labels in JSON": lambda b: f'{{"top_left": [{b[0]}, {b[1]}], "bottom_right": [{b[2]}, {b[3]}]}}',
+    "labels and names": lambda b: (
+        f'{{"topLeft": {{"x": {b[0]}, "y": {b[1]}}}, "bottomRight": {{"x": {b[2]}, "y": {b[3]}}}}}'
+    ),
 }
 
 
@@ -30,6 +44,38 @@ def test_one_box_in_any_formats_is_one(box: tuple[float, ...], forms: list[str])
     assert read_boxes("; ".join(WRITERS[form](box) for form in forms)) == [tuple(map(float, box))]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("(1, 2) (3, 4)", [(1, 2, 3, 4)]),
+        ("(1, 2)\t(3, 4)", [(1, 2, 3, 4)]),
+        ("(1, 2) - (3, 4)", [(1, 2, 3, 4)]),
+        ("(1,2),(3,4) (5,6),(7,8)", [(1, 2, 3, 4), (5, 6, 7, 8)]),
+        ("(1,2) (3,4), (5,6) (7,8)", [(1, 2, 3, 4), (5, 6, 7, 8)]),
+        ("(1, 2)\n(3, 4)", []),
+        ("(1, 2) and (3, 4)", []),
+        ("(1, 2) or (3, 4)", []),
+        ("(1, 2) (3, 4) (5, 6)", None),
+        ("1, 2, 3, 4", []),
+        ("[1, 2, 34]", []),
+        ("<box>1, 2, 34</box>", []),
+        ("left: 1, top: 2, w: 10, h: 20", [(1, 2, 11, 22)]),
+        ("x1=1 y1=2 width=10 height=20", [(1, 2, 11, 22)]),
+        ("cx: 1, cy: 2, w: 10, h: 20", []),
+        ("bottom-right (3, 4)", []),
+        ("top-left [1, 2] or [5, 6], bottom-right [3, 4]", []),
+    ],
+)
+def test_what_is_one_box(text: str, found: list[tuple[int, ...]] | None) -> None:
+    assert read_boxes(text) == found
+
+
+def test_only_a_reference_may_be_bare() -> None:
+    assert read_reference("29, 56.5,271,474\n") == read_reference("29 56.5 271 474") == [(29, 56.5, 271, 474)]
+    assert read_reference("[1, 2, 3, 4], [5, 6, 7, 8]") == [(1, 2, 3, 4), (5, 6, 7, 8)]
+    assert read_reference("1, 2, 3, 4, 5") == read_reference("1, 2, 34") == read_boxes("1, 2, 3, 4") == []
+
+
 @given(st.text(alphabet='[](),.0123456789xy12=:" \n<>-', max_size=200))
 def test_any_text_is_read(text: str) -> None:
     for read in (read_boxes, read_points):
@@ -38,11 +84,38 @@ def test_any_text_is_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * MAX_CHARS * 9, "[ " * (MAX_CHARS // 2), "[1" * (MAX_CHARS // 2), "x1=" * 1000, "(" * MAX_CHARS]
+    "text",
+    [
+        "[" * MAX_CHARS * 9,
+        "[ " * (MAX_CHARS // 2),
+        "[1" * (MAX_CHARS // 2),
+        "x1=" * 1000,
+        "(" * MAX_CHARS,
+        "<box>" * (MAX_CHARS // 5),
+        "top-left" * (MAX_CHARS // 8),
+    ],
 )
 def test_a_hostile_text_holds_no_box(text: str) -> None:
     assert not read_boxes(text)
     assert not read_points(text)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<box>" + "1         " * 4,
+        "[1234567.1234567 px ,",
+        "(1,2)" + " " * 9,
+        "top left (1, 2)" + " " * 40,
+        "top-left (1,2)" + "lower" * 8,
+        'top-left{"x":1,"y":2}' + "bottom-right " * 3,
+    ],
+)
+def test_a_hostile_text_takes_no_time(piece: str) -> None:
+    text = (piece * MAX_CHARS)[:MAX_CHARS]
+    start = time.process_time()
+    read_boxes(text), read_points(text), read_reference(text)
+    assert time.process_time() - start < 0.2
 
 
 @pytest.mark.parametrize(
@@ -55,6 +128,8 @@ def test_a_hostile_text_holds_no_box(text: str) -> None:
         ("x = 3, y = 4 and x = 5, y = 6", [(3, 4), (5, 6)]),
         ("(3, 4), (3, 4)", [(3, 4)]),
         ("(3, 4, 5)", []),
+        ("(3px, 4px)", [(3, 4)]),
+        ("\uff083\uff0c4\uff09", [(3, 4)]),
         ("y = 4, x = 3", []),
     ],
 )

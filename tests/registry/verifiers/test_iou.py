@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from registry import verifiers
 from registry.example import BoxFrame, Example
 from registry.verifiers.box_formats import read_boxes
+from registry.verifiers.box_frames import EDGE
 from registry.verifiers.iou import IoU
 from registry.verifiers.overlap import Box, intersection_over_union
 
@@ -126,6 +127,7 @@ def test_is_symmetric_and_in_the_unit_interval(a: Box, b: Box) -> None:
 @given(boxes, boxes, st.sampled_from(FRAMES), st.sampled_from(FRAMES))
 def test_the_frame_does_not_matter(a: Box, b: Box, frame_a: BoxFrame, frame_b: BoxFrame) -> None:
     assume(min(a[2] - a[0], a[3] - a[1], b[2] - b[0], b[3] - b[1]) > 1e-4)
+    assume(max(b[0], b[1], 1 - b[2], 1 - b[3]) > EDGE + 1e-4)  # the whole picture earns less
     example = replace(EXAMPLE, answer=written(a, frame_a), box_frame=frame_a)
     reward = IoU(frame_b)(f"<answer>{written(b, frame_b)}</answer>", example)
     assert reward == pytest.approx(intersection_over_union(a, b), abs=1e-5)

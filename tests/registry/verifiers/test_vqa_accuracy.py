@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from registry.example import Example
@@ -106,9 +106,50 @@ def test_punctuation_by_the_literal_rule(text: str) -> None:
     assert without_punctuation(text) == expected
 
 
-def test_references_lose_their_punctuation_only_where_people_disagree() -> None:
-    assert judge("<answer>t-shirt</answer>", example_of(("t-shirt",) * 9 + ("shirt",))) == 1
-    assert judge("<answer>t-shirt</answer>", example_of(("t-shirt",) * 10)) == 0, "as published"
+VERBATIM = (
+    *("coca-cola", "7-up", "12/25/2007", "dr. pepper", "www.google.com", "3,000", "two", "the times", "St. Louis"),
+    *("Nokia", "n/a", "(800) 555-1212", "a", "The", "none", "don't", "U.S.A.", "$3.50", "10:10 am", "red/white, blue"),
+    *("McDonald's", "50%", "a/the", "is it?", "?"),
+)
+
+
+@pytest.mark.parametrize("people", [10, 9])
+@pytest.mark.parametrize("reference", VERBATIM)
+def test_a_right_answer_word_for_word_is_right(reference: str, people: int) -> None:
+    answers = (reference,) * people + ("something else",) * (10 - people)
+    assert judge(f"<answer>{reference}</answer>", example_of(answers)) == 1
+
+
+@pytest.mark.parametrize("given_answer", ["T-Shirt", "t shirt", "the t-shirt."])
+@pytest.mark.parametrize("reference", ["t-shirt", "T-shirt", "t shirt"])
+def test_another_spelling_of_the_reference_is_right(given_answer: str, reference: str) -> None:
+    assert judge(f"<answer>{given_answer}</answer>", example_of((reference,) * 10)) == 1
+
+
+@pytest.mark.parametrize("answer", ["the", "an", "?", "-"])
+def test_an_answer_of_nothing_is_not_that_of_an_article(answer: str) -> None:
+    assert judge(f"<answer>{answer}</answer>", example_of(("a",) * 10)) == 0
+
+
+texts = st.text(alphabet="abtwo15 ,.;-/'?!()THEs", max_size=12) | st.sampled_from(
+    ["two", "dont", "somebody'd", "the a"]
+)
+
+
+@given(texts)
+def test_what_is_normalised_stays(text: str) -> None:
+    assert vqa_answer(vqa_answer(text)) == vqa_answer(text)
+
+
+@given(texts, st.lists(texts, min_size=1, max_size=3), st.data())
+def test_processed_annotations_score_as_in_the_script_of_vqa(answer: str, pool: list[str], data: st.DataObject) -> None:
+    """The script takes the punctuation of references, where people disagree; else it leaves them alone."""
+    processed = [text for text in map(vqa_answer, [*pool, answer]) if text == without_punctuation(text) != ""]
+    assume(answer.strip() and processed)
+    people = data.draw(st.lists(st.sampled_from(processed), min_size=10, max_size=10).map(tuple))
+    references = people if len(set(people)) == 1 else tuple(map(without_punctuation, people))
+    accuracy = published(vqa_answer(answer), references)
+    assert judge(f"<answer>{answer}</answer>", example_of(people)) == pytest.approx(accuracy)
 
 
 def test_rows_as_published() -> None:
