@@ -51,6 +51,7 @@ def reference_notes(experiment: Experiment, ask_the_network: bool = False) -> li
 
 def unwritable(tokenizer: Any, text: str) -> list[str]:
     """The characters of a text that are gone when its tokens are read again, in the order of the text."""
+    text = text.encode("utf-8", "ignore").decode()  # half a character is no text: its row is skipped when it is encoded
     kept = tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"], skip_special_tokens=True)
     return list(dict.fromkeys(char for char in text if not char.isspace() and char not in kept))
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
 
 from registry.replay.rows import NamedTable, Row
 
@@ -30,12 +33,19 @@ class ArrowTable(NamedTable):
         self.columns = list(dataset.column_names)
         self._dataset = dataset.with_format("arrow")
         self._folder = folder
+        self._named = {column: feature.int2str for column, feature in dataset.features.items() if _has_names(feature)}
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     def row(self, index: int) -> Row:
-        values = self._dataset[index].to_pylist()[0]
+        table = self._dataset[index]
+        values = table.to_pylist()[0]
+        for column, name in self._named.items():
+            number = values[column]
+            values[column] = None if number is None or number < 0 else name(number)  # -1: a row without a label
+        for field in table.schema:
+            values[field.name] = _as_written(values[field.name], field.type)
         return Row(self.name, str(index), f"{self.origin}, row {index}", values, self._folder)
 
     def select(self, columns: Sequence[str]) -> ArrowTable:
@@ -44,3 +54,24 @@ class ArrowTable(NamedTable):
     def counts(self, column: str) -> list[int]:
         narrow = self.select([column])  # without the pictures
         return super(ArrowTable, narrow).counts(column)
+
+
+def _has_names(feature: Any) -> bool:
+    """Whether a column holds numbers that stand for names; "0" and "1" for names say no more than the numbers."""
+    names = getattr(feature, "names", None)
+    return names is not None and not all(name.isdigit() for name in names)
+
+
+def _as_written(value: Any, kind: pa.DataType) -> Any:
+    """A number of 16 or 32 bits as the shortest decimal that it is: 0.1, not 0.10000000149011612."""
+    if value is None:
+        return None
+    if pa.types.is_float32(kind):
+        return float(str(np.float32(value)))
+    if pa.types.is_float16(kind):
+        return float(str(np.float16(value)))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return (
+            [_as_written(item, kind.value_type) for item in value] if pa.types.is_floating(kind.value_type) else value
+        )
+    return value

@@ -41,6 +41,8 @@ def box_text(value: Any, order: BoxOrder, frame: BoxFrame, file_size: Size | Non
     extent = EXTENTS.get(frame)
     if extent is not None and not _inside((x1, y1, x2, y2), (extent, extent)):
         raise MalformedExample(f"box {shown} does not lie in the frame {frame!r}, 0 to {extent:g}")
+    if frame == "thousandths" and x2 <= 1 and y2 <= 1:
+        raise MalformedExample(f"box {shown} lies in one of the frame's thousandths: is its frame 'fraction'?")
     if frame == "file" and file_size is not None:
         if x2 <= 1 and y2 <= 1:
             raise MalformedExample(f"box {shown} lies in one pixel of the frame 'file': is its frame 'fraction'?")

@@ -16,6 +16,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from registry.core import near_matches
 from registry.example import MalformedExample
 from registry.replay.converters import CONVERTERS, Converter
@@ -29,7 +31,8 @@ METADATA = "metadata."
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Columns = Mapping[str, str | Sequence[str]]
-"""Field -> column; a list of columns stands for the list of their values, without empty ones."""
+"""Field -> column; a list of columns stands for the list of their values, without empty ones. Of choices only the last may be
+empty: where one is missing in between, a letter would stand for another."""
 
 
 def wanted_columns(columns: Columns | None, convert: str | Converter) -> dict[str, str]:
@@ -90,6 +93,8 @@ def rename(values: Mapping[str, Any], columns: Columns | None) -> dict[str, Any]
     fields = {field: _gather(values, names) for field, names in columns.items()}
     if not isinstance(columns.get("question", ""), str):  # of several columns: a hint, then the question
         fields["question"] = "\n".join(text(part, "question") for part in fields["question"]) or None
+    if not isinstance(names := columns.get("choices", ""), str):
+        _check_no_gap(values, names)
     return fields
 
 
@@ -99,6 +104,12 @@ def _gather(values: Mapping[str, Any], names: str | Sequence[str]) -> Any:
     return [value for value in map(values.get, names) if not _is_blank(value)]
 
 
+def _check_no_gap(values: Mapping[str, Any], names: Sequence[str]) -> None:
+    blank = [_is_blank(values.get(name)) for name in names]
+    if True in blank and False in blank[blank.index(True) :]:
+        raise MalformedExample(f"choice {names[blank.index(True)]!r} is empty, and one behind it is not")
+
+
 def _is_blank(value: Any) -> bool:
     """MMBench writes a choice that is not there as the text ``nan``."""
     return value is None or value in ("", "nan") or (isinstance(value, float) and math.isnan(value))
@@ -106,6 +117,8 @@ def _is_blank(value: Any) -> bool:
 
 def text(value: Any, field: str) -> str:
     """A non-empty text, without the space around it. Raises: MalformedExample."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, int | float) and not (isinstance(value, float) and math.isnan(value)):
         return str(value)
     if not isinstance(value, str):
@@ -117,13 +130,20 @@ def text(value: Any, field: str) -> str:
     return value.strip()
 
 
+_SIDE_BY_SIDE = re.compile(r"""(?<=[\w.)'"])(['"])\s+(['"])(?=\S)""")
+
+
 def choices_of(value: Any) -> tuple[str, ...]:
     """The choices in a list, or in text that holds a Python list (MMMU); none where there is nothing.
 
     >>> choices_of("['2 cm', '3 cm']")
     ('2 cm', '3 cm')
     """
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, str) and value.strip():
+        if _SIDE_BY_SIDE.search(value):  # as numpy prints a list of texts: Python would join them
+            raise MalformedExample(f"choices {value[:80]!r} is a list without commas: write it as JSON")
         try:
             value = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
@@ -134,7 +154,14 @@ def choices_of(value: Any) -> tuple[str, ...]:
         raise MalformedExample(f"choices is of type {type(value).__name__}, not a list")
     if len(value) > len(LETTERS):
         raise MalformedExample(f"choices has {len(value)} entries: more than there are letters")
-    return tuple(text(choice, "a choice") for choice in value)
+    listed = tuple(text(choice, "a choice") for choice in value)
+    lettered = [
+        re.fullmatch(rf"\(?{letter}[).:] ?(\S.*)", choice, re.DOTALL)
+        for letter, choice in zip(LETTERS, listed, strict=False)
+    ]
+    if listed and all(lettered):  # "A. cat", "B. dog": the letters come with the question
+        return tuple(match[1] for match in lettered if match)
+    return listed
 
 
 def with_choices(question: str, choices: Sequence[str]) -> str:
@@ -196,5 +223,6 @@ def spellings(value: Any) -> tuple[str, ...]:
 
 def tagged(value: str) -> str:
     """The inside of the last ``<answer>`` tag; the whole text where there is none."""
-    inside = re.findall(r"<answer>(.*?)</answer>", value, re.DOTALL)
-    return inside[-1] if inside else value
+    before, closed, _ = value.rpartition("</answer>")
+    _, opened, inside = before.rpartition("<answer>")
+    return inside if closed and opened else value

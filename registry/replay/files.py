@@ -85,7 +85,7 @@ class Jsonl(FileSource):
     name: ClassVar[str] = "jsonl"
 
     def open_file(self, file: Path, name: str) -> NamedTable:
-        return json_table(file, name, self.title)
+        return json_table(file, name, self.title, self.wanted())
 
 
 @replay_sources.register("parquet")
@@ -108,24 +108,20 @@ class Parquet(FileSource):
         return False
 
     def check_tables(self) -> None:
-        """Reads the names of the columns alone: to open a file is to copy it."""
+        """Reads the names of the columns alone: to open a file is to copy it. Empty files are passed over."""
         import pyarrow.parquet
 
         for file in self.files():
             try:
-                columns = pyarrow.parquet.read_schema(file).names
+                found = pyarrow.parquet.read_metadata(file)
+                columns = found.schema.to_arrow_schema().names
             except (OSError, ValueError) as error:
                 raise ValueError(f"{self.title}: {file} is not a Parquet file: {error}") from error
-            self.check_schema(columns, str(file))
+            if found.num_rows:
+                self.check_schema(columns, str(file))
 
     def open_file(self, file: Path, name: str) -> NamedTable:
-        import datasets
-
-        try:
-            rows = datasets.Dataset.from_parquet(glob.escape(str(file)))
-        except Exception as error:
-            raise ValueError(f"{self.title}: {file} cannot be read: {error}") from error
-        return ArrowTable(rows, name, origin=str(file), folder=file.parent)
+        return parquet_table(file, name, self.title)
 
 
 @replay_sources.register("csv")
@@ -144,6 +140,29 @@ class Csv(FileSource):
 
     def open_file(self, file: Path, name: str) -> NamedTable:
         return CsvTable(file, name, self.title)
+
+
+def parquet_table(file: Path, name: str, title: str) -> ArrowTable:
+    """The table in a Parquet file. Raises: ValueError: it cannot be read."""
+    import datasets
+    import pyarrow.parquet
+
+    try:
+        if pyarrow.parquet.read_metadata(file).num_rows:
+            rows = datasets.Dataset.from_parquet(glob.escape(str(file)))
+        else:  # which datasets refuses
+            rows = datasets.Dataset.from_dict({})
+    except Exception as error:
+        raise ValueError(f"{title}: {file} cannot be read: {with_cause(error)}") from error
+    return ArrowTable(rows, name, origin=str(file), folder=file.parent)
+
+
+def with_cause(error: BaseException) -> str:
+    """What an error says, and the first of those it was raised from: `datasets` says of most that one occurred."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return str(error) if cause is error else f"{error}: {type(cause).__name__}: {cause}"
 
 
 def _neighbours(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from registry import replay_sources
 from registry.replay.arrow import ArrowTable
 from registry.replay.fields import did_you_mean
+from registry.replay.files import with_cause
 from registry.replay.rows import NamedTable, Sampled, Table
 from registry.replay.table import TableSource
 
@@ -99,7 +100,9 @@ class HubDataset(TableSource):
             return datasets.load_dataset(where, config, split=self.split, revision=self.revision)
         except Exception as error:  # of a dozen kinds; the message of each says what is wrong
             chosen = "" if config is None else f" config {config!r},"
-            raise ValueError(f"{self.title}: {self.dataset},{chosen} split {self.split!r}: {error}") from error
+            raise ValueError(
+                f"{self.title}: {self.dataset},{chosen} split {self.split!r}: {with_cause(error)}"
+            ) from error
 
     def _load_saved(self, config: str | None) -> Dataset:
         import datasets
@@ -111,7 +114,7 @@ class HubDataset(TableSource):
         try:
             saved = datasets.load_from_disk(str(self._folder))
         except Exception as error:  # an empty data set, or a damaged file
-            raise ValueError(f"{self.title}: {self.dataset} cannot be read: {error}") from error
+            raise ValueError(f"{self.title}: {self.dataset} cannot be read: {with_cause(error)}") from error
         if isinstance(saved, datasets.Dataset):
             splits = {self.split if saved.split is None else str(saved.split): saved}
         else:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from registry import replay_sources
-from registry.example import Example
+from registry.example import Example, MalformedExample
+from registry.replay.files import with_cause
 from registry.replay.hub_dataset import HUB_ID
 from registry.replay.rows import Row
 from registry.replay.stream import Stream
@@ -100,10 +101,13 @@ class HubStream(RowSource):
     def _row(self, stream: Stream, position: int) -> Row:
         try:
             number, stored = stream.row(position)
-            values = {name: _fetched(value) for name, value in stored.items()}
+            where = f"{self._origin}, row {number}"
+            values = {name: _fetched(value, where) for name, value in stored.items()}
+        except MalformedExample:
+            raise
         except Exception as error:  # of a connection, of a damaged file; the message of each says what is wrong
-            raise ValueError(f"{self.title}: {self._origin}: {error}") from error
-        return Row(self._origin, str(number), f"{self._origin}, row {number}", values, self._folder)
+            raise ValueError(f"{self.title}: {self._origin}: {with_cause(error)}") from error
+        return Row(self._origin, str(number), where, values, self._folder)
 
     @property
     def _folder(self) -> Path | None:
@@ -122,7 +126,7 @@ class HubStream(RowSource):
         try:
             found = datasets.load_dataset(where, self.config, split=self.split, revision=self.revision, streaming=True)
         except Exception as error:  # of a dozen kinds; the message of each says what is wrong
-            raise ValueError(f"{self.title}: {self._origin}: {error}") from error
+            raise ValueError(f"{self.title}: {self._origin}: {with_cause(error)}") from error
         if found.features is None:  # JSON Lines say which columns they have as they go
             return found
         self.check_schema(list(found.features), self._origin)
@@ -132,14 +136,20 @@ class HubStream(RowSource):
         return found if self.columns is None else found.select_columns(list(self.wanted()))
 
 
-def _fetched(value: Any) -> Any:
-    """A picture that lies beside the table on the Hub, ``{bytes: None, path: hf://...}``, with its bytes."""
+def _fetched(value: Any, where: str) -> Any:
+    """A picture that lies beside the table on the Hub, ``{bytes: None, path: hf://...}``, with its bytes.
+
+    Raises: MalformedExample: it is not there.
+    """
     if isinstance(value, list):
-        return [_fetched(item) for item in value]
+        return [_fetched(item, where) for item in value]
     path = value.get("path") if isinstance(value, dict) and value.get("bytes", "") is None else None
     if not isinstance(path, str) or "://" not in path:
         return value
     import fsspec  # type: ignore[import-untyped]
 
-    with fsspec.open(path, "rb") as stream:
-        return {**value, "bytes": stream.read()}
+    try:
+        with fsspec.open(path, "rb") as stream:
+            return {**value, "bytes": stream.read()}
+    except FileNotFoundError as error:
+        raise MalformedExample(f"{where}: image {path!r} does not exist") from error

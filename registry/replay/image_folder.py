@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from registry import replay_sources
-from registry.replay.arrow import ArrowTable
 from registry.replay.base import MissingData
 from registry.replay.csv_table import CsvTable
 from registry.replay.fields import did_you_mean
+from registry.replay.files import parquet_table
 from registry.replay.json_tables import json_table
 from registry.replay.rows import NamedTable, Row
 from registry.replay.table import TableSource
@@ -72,12 +72,10 @@ class ImageFolder(TableSource):
 
     def _open(self, file: Path, name: str) -> NamedTable:
         if file.suffix == ".jsonl":
-            return json_table(file, name, self.title)
+            return json_table(file, name, self.title, [column for column in self.wanted() if column != "image"])
         if file.suffix == ".csv":
             return CsvTable(file, name, self.title)
-        import datasets
-
-        return ArrowTable(datasets.Dataset.from_parquet(str(file)), name, origin=str(file), folder=file.parent)
+        return parquet_table(file, name, self.title)
 
 
 class Named(NamedTable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,30 @@ from registry.example import MalformedExample
 from registry.replay.rows import NamedTable, Row
 
 HEAD = 32
-"""Rows whose keys together count as the columns of a file."""
+"""Rows whose keys together count as the columns of a file; more are looked at where these lack a column that is read."""
 
 
-def json_table(file: Path, name: str, title: str) -> NamedTable:
-    """The table in a file, whichever way it is written. Raises: ValueError: it begins as a list, but is none."""
+def json_table(file: Path, name: str, title: str, wanted: Collection[str] = ()) -> NamedTable:
+    """The table in a file, whichever way it is written.
+
+    Args:
+        file: where it lies.
+        name: prefix of the ids.
+        title: how messages name the source.
+        wanted: columns that are read: some of its rows should have them.
+
+    Raises:
+        ValueError: it begins as a list, but is none.
+    """
     with file.open("rb") as stream:
         is_list = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-    return JsonList(file, name, title) if is_list else JsonLines(file, name)
+    return JsonList(file, name, title) if is_list else JsonLines(file, name, wanted)
 
 
 class JsonLines(NamedTable):
     """A JSON Lines file; blank lines are passed over."""
 
-    def __init__(self, file: Path, name: str) -> None:
+    def __init__(self, file: Path, name: str, wanted: Collection[str] = ()) -> None:
         self.name = name
         self.origin = str(file)
         self._file = file
@@ -37,7 +48,7 @@ class JsonLines(NamedTable):
                     self._starts.append(start)
                     self._lines.append(number)
                 start += len(line)
-        self.columns = self._head()
+        self.columns = self._head(wanted)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -53,9 +64,11 @@ class JsonLines(NamedTable):
             raise MalformedExample(f"{where}: not JSON: {error}", "not JSON") from error
         return _json_row(values, self.name, index, where, self._file.parent)
 
-    def _head(self) -> list[str]:
+    def _head(self, wanted: Collection[str]) -> list[str]:
         columns: dict[str, None] = {}
-        for index in range(min(HEAD, len(self))):
+        for index in range(len(self)):
+            if index >= HEAD and columns.keys() >= set(wanted):
+                break
             try:
                 columns.update(dict.fromkeys(self.row(index).values))
             except MalformedExample:
@@ -74,7 +87,7 @@ class JsonList(NamedTable):
             self._rows: list[Any] = json.loads(file.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{title}: {file} begins as a JSON list, but is none: {error}") from error
-        self.columns = list(dict.fromkeys(key for row in self._rows[:HEAD] if isinstance(row, dict) for key in row))
+        self.columns = list(dict.fromkeys(key for row in self._rows if isinstance(row, dict) for key in row))
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -22,7 +22,8 @@ def load_images(
 
     Args:
         value: a picture or a list of pictures; each is the bytes of a file, a ``{bytes, path}`` mapping as the Image
-            feature of `datasets` stores it, a path, base64 text, a data URI, or a PIL image. None, empty text and nan mean
+            feature of `datasets` stores it or one with ``image`` or ``url`` as chats have it, a path, base64 text, a data URI,
+            a PIL image or an array. None, empty text and nan mean
             that there is none: such a row is asked in text alone.
         folder: where relative paths start.
         max_side: a larger picture is shrunk until its longer side has this many pixels; None leaves it as it is.
@@ -46,15 +47,22 @@ def load_images(
 def _is_none(value: Any) -> bool:
     """Whether a table holds no picture here, as Arrow (null), JSON (null, ""), pandas (nan) and `datasets` write it."""
     if isinstance(value, Mapping):
-        return value.get("bytes") is None and not value.get("path")
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+        return all(_is_none(held) for held in value.values())
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value)
 
 
 def _open(value: Any, folder: Path | None) -> Image.Image:
-    if isinstance(value, Image.Image):
-        return _as_rgb(value)
     if isinstance(value, Mapping):
-        value = value["bytes"] if value.get("bytes") is not None else value.get("path")
+        return _open(_held(value), folder)
+    if isinstance(value, np.ndarray):
+        value = _of_array(value)
+    if isinstance(value, Image.Image):
+        try:
+            return _as_rgb(value)
+        except OSError as error:  # opened by a converter, and decoded only now
+            raise MalformedExample(f"image cannot be decoded: {error}") from error
     shown = f"{value[:80]!r}" if isinstance(value, str) else ""
     if isinstance(value, str):
         spelt = bytes_in_text(value)
@@ -74,6 +82,21 @@ def _open(value: Any, folder: Path | None) -> Image.Image:
     except Exception as error:  # Pillow's decoders raise whatever they stumble over, from struct.error to SyntaxError
         reason = str(error) if shown else type(error).__name__  # without the address of a buffer
         raise MalformedExample(f"image ({shown or f'{len(value)} bytes'}) cannot be decoded: {reason}") from error
+
+
+def _held(value: Mapping[str, Any]) -> Any:
+    """What a mapping holds, as `datasets`, chat messages and verl's tables spell it. Raises: MalformedExample."""
+    for key in ("bytes", "path", "image", "url", "image_url", "file_name", "data"):
+        if not _is_none(value.get(key)) and value[key] != b"":
+            return value[key]
+    raise MalformedExample(f"image has the keys {', '.join(map(str, value))[:80]}: neither bytes nor path nor url")
+
+
+def _of_array(value: np.ndarray[Any, Any]) -> Image.Image:
+    try:
+        return Image.fromarray(value)
+    except (TypeError, ValueError) as error:
+        raise MalformedExample(f"image is an array of {value.dtype} and shape {value.shape}: {error}") from error
 
 
 def _unwrapped(data: bytes | bytearray) -> bytes:

@@ -7,24 +7,57 @@ from collections.abc import Sequence
 
 from registry.example import MalformedExample
 
-_LONE_LETTER = re.compile(r"\s*[(\[]?([A-Za-z])[)\].:]{0,2}\s*")
-_LONE_NUMBER = re.compile(r"\s*(\d{1,3})(?:\.0+)?\s*")
+_LETTER = re.compile(
+    r"(?:(?:option|choice) )?[(\[]?([A-Za-z])(?:[)\].:]{0,2}|[)\].:]{1,2} ?\S.*)", re.DOTALL | re.IGNORECASE
+)
+_LEAD = re.compile(r"####|\banswer(?: is)?\s*:?\s+", re.IGNORECASE)
+_WRAPPED = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\{([^{}]*)\}")
+_OUTER = " \t\n.$*`'\""
+_FORMULA = re.compile(r"[\d\\^=+*/<>√π∞°%]")
+_WORD = re.compile(r"(?<!\\)[^\W\d_]{4,}")
 
 
 def check_option(answer: str, choices: Sequence[str]) -> str:
-    """The answer, unless it is the letter or number of an option that the row does not have.
+    r"""The answer, unless it is no option of the row: no letter and no text of one, nor a formula that may equal one.
 
-    >>> check_option("B", ("cat", "dog"))
-    'B'
+    Digits as text are not taken for the number of an option, which some tables count from 0 and some from 1.
+
+    >>> check_option("B", ("cat", "dog")), check_option("0.5", (r"\frac{1}{2}", "1"))
+    ('B', '0.5')
 
     Raises:
-        MalformedExample: 'E' of four choices.
+        MalformedExample: 'E' of four choices, "fish" of a cat and a dog.
     """
-    if not choices or answer.strip().casefold() in {choice.strip().casefold() for choice in choices}:
+    told = _WRAPPED.sub(r"\1", _LEAD.split(answer)[-1])
+    numbers = {_number(choice) for choice in choices} - {None}
+    if not choices or _plain(told) in map(_plain, choices) or _number(told) in numbers:
         return answer
-    letter, number = _LONE_LETTER.fullmatch(answer), _LONE_NUMBER.fullmatch(answer)
-    index = ord(letter[1].upper()) - ord("A") if letter else int(number[1]) if number else 0
-    if index >= len(choices):
-        last = chr(ord("A") + len(choices) - 1)
-        raise MalformedExample(f"answer {answer!r} is none of the {len(choices)} choices, A to {last}")
-    return answer
+    if letter := _LETTER.fullmatch(told.strip(_OUTER)):
+        possible = ord(letter[1].upper()) - ord("A") < len(choices)
+    else:
+        possible = _is_formula(answer) and any(map(_is_formula, choices)) and not _counts(answer)
+    if possible:
+        return answer
+    last = chr(ord("A") + len(choices) - 1)
+    hint = "; where it is the number of one, from 0, bind convert = 'choice_index'" if _counts(answer) else ""
+    raise MalformedExample(f"answer {answer[:80]!r} is none of the {len(choices)} choices, A to {last}{hint}")
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.strip(_OUTER).casefold().split())
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.strip(_OUTER))
+    except ValueError:
+        return None
+
+
+def _counts(text: str) -> bool:
+    number = _number(text)
+    return number is not None and number.is_integer()
+
+
+def _is_formula(text: str) -> bool:
+    return _FORMULA.search(text) is not None and _WORD.search(text) is None

@@ -46,10 +46,9 @@ class Selection(Wrapper):
         return False
 
     @property
-    def first_epoch(self) -> bool:
-        """Whether the example that is looked at is of the first epoch of the source, or of one without end."""
-        total = self.source.length
-        return total is None or self._looked < total
+    def epoch(self) -> int:
+        """Of the source, which the example that is looked at belongs to; 0 in one without end."""
+        return self._looked // (self.source.length or self._looked + 1)
 
     @property
     def length(self) -> int | None:
@@ -152,26 +151,25 @@ class Deduplicate(Selection):
 
     def __init__(self, source: ReplaySource) -> None:
         super().__init__(source)
-        self._seen: set[str] = set()  # questions with their pictures
-        self._stay: set[str] = set()  # ids, of the first epoch
+        # question with pictures -> the row that stays, and the epoch that it was last met in
+        self._copies: dict[str, tuple[str, int]] = {}
 
     def keeps(self, example: Example) -> bool:
-        name = _digest(example.id)
-        if not self.first_epoch:
-            return name in self._stay
+        # rows may share an id, and a source of one's own need not say where they stand
+        row = _digest(f"{example.where} {example.id} {example.answer}")
         key = _digest(" ".join(example.question.casefold().split()), example.images)
-        new = key not in self._seen
+        stays, met = self._copies.get(key, (row, -1))
+        new = row == stays and met < self.epoch
         if new:
-            self._seen.add(key)
-            self._stay.add(name)
+            self._copies[key] = row, self.epoch
         return new
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"seen": sorted(self._seen), "stay": sorted(self._stay)}
+        return super().state_dict() | {"copies": {key: list(copy) for key, copy in self._copies.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._seen, self._stay = set(state["seen"]), set(state["stay"])
+        self._copies = {key: (row, epoch) for key, (row, epoch) in state["copies"].items()}
 
 
 def _digest(text: str, images: Iterable[Image] = ()) -> str:

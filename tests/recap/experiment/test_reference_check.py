@@ -51,6 +51,7 @@ def test_what_the_tiny_model_cannot_write_is_named(tmp_path: Path) -> None:
     found = notes(tmp_path, ['{"a": "B"}'], Accuracy(), TinyQwen2_5_VL())
     assert any("cannot represent" in note and "{" in note and "of the answers" in note for note in found)
     assert unwritable(TinyQwen2_5_VL().tokenizer(), "<answer>cat 4</answer>") == []
+    assert unwritable(TinyQwen2_5_VL().tokenizer(), "half a \ud83d character") == []  # its row is skipped and counted
 
 
 def test_a_source_whose_data_is_not_on_this_machine_is_passed_over() -> None:

@@ -37,6 +37,7 @@ def test_read(value, order, frame, expected):
         ([100, 100, 0, 5], "xywh", "file", "no area"),
         ([100, 100, 800, 400], "xyxy", "file", "sticks out of the picture, 640x480"),
         ([0.1, 0.2, 0.3, 0.4], "xyxy", "file", "is its frame 'fraction'"),
+        ([0.1, 0.2, 0.3, 0.4], "xyxy", "thousandths", "is its frame 'fraction'"),
         ([100, 200, 300, 400], "xyxy", "fraction", "does not lie in the frame 'fraction'"),
     ],
 )

@@ -1,5 +1,7 @@
 import doctest
+import time
 
+import numpy as np
 import pytest
 
 from registry.example import MalformedExample
@@ -54,7 +56,16 @@ def test_answer_refused(value, choices, complaint):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(None, ()), ("", ()), ("[]", ()), (["a", 2], ("a", "2")), ("['it\\'s', 'b']", ("it's", "b"))],
+    [
+        (None, ()),
+        ("", ()),
+        ("[]", ()),
+        (["a", 2], ("a", "2")),
+        ("['it\\'s', 'b']", ("it's", "b")),
+        (np.array(["a", "b"]), ("a", "b")),
+        (["A. cat", "B. dog"], ("cat", "dog")),
+        (["A. cat", "dog"], ("A. cat", "dog")),
+    ],
 )
 def test_choices(value, expected):
     assert fields.choices_of(value) == expected
@@ -108,3 +119,24 @@ def test_columns_that_stand_together():
 def test_settings_refused(columns, convert, complaint):
     with pytest.raises(ValueError, match=complaint):
         fields.check_columns(columns, convert, "replay.jsonl")
+
+
+@pytest.mark.parametrize("value", ["['cat' 'dog']", "['cat'\n 'dog']"])
+def test_choices_as_numpy_prints_them_are_refused(value):
+    """Python would read them as one, 'catdog'."""
+    with pytest.raises(MalformedExample, match="a list without commas"):
+        fields.choices_of(value)
+
+
+def test_a_choice_that_is_missing_before_another():
+    columns = {"question": "q", "answer": "a", "choices": ["A", "B", "C"]}
+    row = {"q": "?", "a": "B", "A": "x", "B": "y", "C": "nan"}
+    assert fields.rename(row, columns)["choices"] == ["x", "y"]
+    with pytest.raises(MalformedExample, match="choice 'A' is empty"):
+        fields.rename(row | {"A": ""}, columns)
+
+
+def test_tags_without_an_end_take_no_time():
+    started = time.process_time()
+    assert fields.tagged("<answer>" * 50_000).startswith("<answer>")
+    assert time.process_time() - started < 1

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 
 import datasets
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -25,6 +26,11 @@ def rows(count, prefix="q"):
 def write_jsonl(file, values):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+    return str(file)
+
+
+def write_text(file, text):
+    file.write_text(text, encoding="utf-8")
     return str(file)
 
 
@@ -151,6 +157,15 @@ def test_lines_that_are_no_rows_are_skipped_and_counted(tmp_path):
     assert f"{file}, line 5: answer is missing" in source.malformed.listed
 
 
+@pytest.mark.parametrize("kind", [write_jsonl, lambda file, values: write_text(file, json.dumps(values))])
+def test_a_column_that_the_first_rows_lack(kind, tmp_path):
+    path = kind(tmp_path / "data.json", [*rows(99), {"question": "q", "answer": "B", "options": ["x", "y"]}])
+    columns = {"question": "question", "answer": "answer", "choices": "options"}
+    assert in_order(Jsonl(path, columns=columns, shuffle=False))[99].choices == ("x", "y")
+    with pytest.raises(ValueError, match=r"(?s)no column 'option', for choices.*did you mean: options"):
+        Jsonl(path, columns={**columns, "choices": "option"}).check()
+
+
 def test_rows_may_lack_what_the_converter_reads(tmp_path):
     turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
     path = write_jsonl(tmp_path / "data.jsonl", [{"conversations": turns}, {"other": 1}])
@@ -205,6 +220,23 @@ def test_not_parquet(tmp_path):
         Parquet(path).check()
 
 
+def test_parquet_without_rows_is_passed_over(tmp_path):
+    write_parquet(tmp_path / "b.parquet", rows(2))
+    pyarrow.parquet.write_table(pyarrow.table({"question": pyarrow.array([], "string")}), tmp_path / "a.parquet")
+    assert [e.id for e in in_order(Parquet(str(tmp_path / "*.parquet"), shuffle=False))] == ["b/0", "b/1"]
+    with pytest.raises(ValueError, match=r"replay.parquet has no rows: .*a.parquet is empty"):
+        Parquet(str(tmp_path / "a.parquet")).take(1)
+
+
+def test_damaged_parquet_says_what_is_wrong(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", rows(2_000))
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    data[4:400] = b"\xff" * 396
+    (tmp_path / "a.parquet").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a.parquet cannot be read: An error occurred .*: (OSError|ArrowInvalid): \w"):
+        Parquet(path).take(1)
+
+
 def test_parquet_with_corrupt_picture(tmp_path):
     values = [{**row, "image": {"bytes": data, "path": None}} for row, data in zip(rows(2), [png(), b"x"], strict=True)]
     dataset = datasets.Dataset.from_list(values).cast_column("image", datasets.Image())
@@ -235,7 +267,7 @@ def test_tab_separated_with_pictures_in_base64(tmp_path):
     image = base64.b64encode(
         png((400, 300)) + b"\0" * 150_000
     ).decode()  # more than the 131,072 characters Python allows
-    values = [{"index": "1", "image": image, "question": "What?", "A": "x", "B": "nan", "C": "y", "answer": "A"}]
+    values = [{"index": "1", "image": image, "question": "What?", "A": "x", "B": "y", "C": "nan", "answer": "A"}]
     columns = {"image": "image", "question": "question", "answer": "answer", "choices": ["A", "B", "C"], "id": "index"}
     (example,) = Csv(write_csv(tmp_path / "mmbench.tsv", values, "\t"), columns=columns).take(1)
     assert (example.id, example.images[0].size, example.choices) == ("mmbench/1", (400, 300), ("x", "y"))
@@ -246,8 +278,31 @@ def test_what_is_no_csv(tmp_path):
     with pytest.raises(ValueError, match="has several columns answer"):
         Csv(str(tmp_path / "a.csv")).check()
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="not a table of text in UTF-8"):
+    with pytest.raises(ValueError, match=r"a.csv, line 1: not text in UTF-8: .*0xff"):
         Csv(str(tmp_path / "a.csv")).check()
     (tmp_path / "a.csv").write_text("")
     with pytest.raises(ValueError, match="has no rows"):
         Csv(str(tmp_path / "a.csv")).check()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('"7" inch,1', "a.csv, line 3: a stray quote .*: ',' expected after '\"'"),
+        ('"never closed,1', "a.csv, line 3: a stray quote .*: unexpected end of data"),
+        ("gr\udcf6n,1", "a.csv, line 3: not text in UTF-8: .*0xf6"),
+    ],
+)
+def test_csv_that_cannot_be_read_names_the_line(line, complaint, tmp_path):
+    lines = ["question,answer", "q,1", line, *["q,1"] * 2_000, ""]
+    (tmp_path / "a.csv").write_bytes("\n".join(lines).encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=complaint):
+        Csv(str(tmp_path / "a.csv")).check()
+
+
+def test_csv_columns_without_a_name_are_left_out(tmp_path):
+    path = write_text(tmp_path / "a.csv", ",question,answer,, \n0,q,1,,\n1,r,2,x,y\n2,s,3\n")
+    source = Csv(path, shuffle=False)
+    source.check()
+    assert [(e.question, e.answer) for e in source.take(3)] == [("q", "1"), ("r", "2")]
+    assert source.malformed.listed == [f"{path}, line 4: 3 values for 5 columns"]

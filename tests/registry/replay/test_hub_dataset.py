@@ -329,6 +329,14 @@ def test_check_of_a_hub_id_asks_nobody(monkeypatch):
         HubDataset("./data/gone")
 
 
+def test_a_damaged_file_says_what_is_wrong(tmp_path):
+    datasets.Dataset.from_dict({"question": ["q"], "answer": ["a"]}).to_parquet(tmp_path / "data" / "train.parquet")
+    data = (tmp_path / "data" / "train.parquet").read_bytes()
+    (tmp_path / "data" / "train.parquet").write_bytes(b"PAR1" + b"\xff" * 100 + data[104:])
+    with pytest.raises(ValueError, match=r"data, split 'train': An error occurred .*: (OSError|ArrowInvalid): \w"):
+        HubDataset(str(tmp_path / "data")).take(1)
+
+
 def test_hub_failure_names_the_data_set(monkeypatch):
     def fail(*_, **__):
         raise ConnectionError("no network")
@@ -369,3 +377,17 @@ def test_bound_in_gin(tmp_path):
     finally:
         gin.clear_config()
     assert example.question == "q"
+
+
+def test_numbers_of_few_bits_and_names_of_classes_are_read_as_they_were_written(tmp_path):
+    rows = {"question": ["a", "b"], "answer": [0.1, 2.7]}
+    short = saved(tmp_path, rows, "short", answer=datasets.Value("float32"))
+    assert [example.answer for example in in_order(HubDataset(short, shuffle=False))] == ["0.1", "2.7"]
+    named = saved(tmp_path, rows | {"answer": [1, 0]}, "named", answer=datasets.ClassLabel(names=["cat", "dog"]))
+    assert [example.answer for example in in_order(HubDataset(named, shuffle=False))] == ["dog", "cat"]
+    unlabelled = saved(
+        tmp_path, rows | {"answer": [1, -1]}, "unlabelled", answer=datasets.ClassLabel(names=["cat", "dog"])
+    )
+    assert [example.answer for example in HubDataset(unlabelled, shuffle=False).take(1)] == ["dog"]
+    numbered = saved(tmp_path, rows | {"answer": [1, 0]}, "numbered", answer=datasets.ClassLabel(names=["0", "1"]))
+    assert [example.answer for example in in_order(HubDataset(numbered, shuffle=False))] == ["1", "0"]

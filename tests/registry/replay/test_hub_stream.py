@@ -8,6 +8,7 @@ import fsspec
 import pytest
 from PIL import Image
 
+from registry.example import MalformedExample
 from registry.replay.hub_stream import HubStream
 from registry.testing import check_replay_source
 
@@ -131,6 +132,32 @@ def test_pictures_that_lie_beside_the_table_are_fetched(tmp_path):
     (tmp_path / "lines" / "train.jsonl").write_text(json.dumps(row))
     (example,) = HubStream(str(tmp_path / "lines")).take(1)
     assert example.images[0].getpixel((0, 0)) == (7, 7, 7)
+
+
+def test_a_picture_that_is_not_beside_the_table_costs_its_row(tmp_path):
+    with fsspec.open("memory://there/1.png", "wb") as file:
+        file.write(picture(7))
+    (tmp_path / "lines").mkdir()
+    rows = [
+        {"question": "q", "answer": name, "image": {"bytes": None, "path": f"memory://there/{name}.png"}}
+        for name in "112"
+    ]
+    (tmp_path / "lines" / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = HubStream(str(tmp_path / "lines"), shuffle=False)
+    assert answers(source, 3) == [1, 1]
+    assert source.malformed.listed == ["lines/train, row 2: image 'memory://there/2.png' does not exist"]
+
+
+def test_a_lost_connection_ends_the_run(folder, monkeypatch):
+    def lost(*_):
+        raise ConnectionError("no network")
+
+    source = stream(folder)
+    source.take(1)
+    monkeypatch.setattr("registry.replay.hub_stream._fetched", lost)
+    with pytest.raises(ValueError, match=r"replay.hub_stream: data/train: no network") as raised:
+        source.take(1)
+    assert not isinstance(raised.value, MalformedExample)
 
 
 def test_what_is_wrong_is_said(folder, tmp_path, monkeypatch):

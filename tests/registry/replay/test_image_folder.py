@@ -84,3 +84,25 @@ def test_a_picture_that_is_not_there_costs_its_row(tmp_path):
     source = ImageFolder(path)
     assert sorted(e.answer for e in source.take(3)) == ["0", "2"]
     assert source.malformed.total() == 1
+
+
+def test_a_damaged_table_is_named(tmp_path):
+    path = write(tmp_path / "cats", "parquet")
+    (tmp_path / "cats" / "metadata.parquet").write_bytes(b"no table")
+    with pytest.raises(ValueError, match=r"replay.image_folder: .*cats/metadata.parquet cannot be read: .*[Pp]arquet"):
+        ImageFolder(path).check()
+
+
+def test_a_folder_whose_name_looks_like_a_pattern(tmp_path):
+    assert ImageFolder(write(tmp_path / "b[1]", "parquet"), shuffle=False).take(1)[0].id == "b[1]/0"
+
+
+def test_a_column_that_the_first_rows_lack(tmp_path):
+    path = write(tmp_path / "cats", "jsonl", 40)
+    table = tmp_path / "cats" / "metadata.jsonl"
+    row = {"file_name": "pictures/1.png", "question": "q", "answer": "B", "options": ["x", "y"]}
+    table.write_text(f"{table.read_text()}\n{json.dumps(row)}")
+    columns = {"question": "question", "answer": "answer", "image": "image", "choices": "options"}
+    source = ImageFolder(path, columns=columns, shuffle=False)
+    source.check()
+    assert source.example(40).choices == ("x", "y")

@@ -16,9 +16,25 @@ def encoded(image, **options):
 
 
 RED = Image.new("RGB", (40, 20), "red")
+DATA_URI = f"data:image/png;base64,{base64.b64encode(encoded(RED)).decode()}"
 
 
-@pytest.mark.parametrize("form", ["bytes", "mapping", "path in mapping", "path", "image", "list"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "bytes",
+        "mapping",
+        "path in mapping",
+        "path",
+        "image",
+        "list",
+        "array",
+        "of a chat",
+        "url",
+        "nested url",
+        "no bytes",
+    ],
+)
 def test_every_form_of_a_picture(form, tmp_path):
     (tmp_path / "red.png").write_bytes(encoded(RED))
     value = {
@@ -28,6 +44,11 @@ def test_every_form_of_a_picture(form, tmp_path):
         "path": "red.png",
         "image": RED,
         "list": [encoded(RED)],
+        "array": np.asarray(RED),
+        "of a chat": {"type": "image", "image": "red.png"},
+        "url": {"url": DATA_URI},
+        "nested url": {"type": "image_url", "image_url": {"url": DATA_URI}},
+        "no bytes": {"bytes": b"", "path": "red.png"},
     }[form]
     assert load_images(value, tmp_path) == ((RED,), ((40, 20),))
 
@@ -100,6 +121,8 @@ def test_rotation_noted_by_the_camera_is_applied():
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
+        ({"format": "png", "size": 3}, "image has the keys format, size: neither bytes nor path nor url"),
+        (np.zeros((2, 2, 7)), "image is an array of float64"),
         (b"", "cannot be decoded"),
         (b"\x89PNG\r\n\x1a\n and then nothing", "cannot be decoded"),
         (encoded(Image.effect_noise((64, 64), 50))[:1000], "cannot be decoded"),  # cut off
@@ -115,3 +138,9 @@ def test_refused(value, complaint, tmp_path):
 def test_a_path_needs_a_folder():
     with pytest.raises(MalformedExample, match="set image_root"):
         load_images("red.png", None)
+
+
+def test_a_picture_that_a_converter_opened_and_nobody_can_decode(tmp_path):
+    (tmp_path / "cut.png").write_bytes(encoded(Image.effect_noise((64, 64), 50))[:1000])
+    with Image.open(tmp_path / "cut.png") as image, pytest.raises(MalformedExample, match="cannot be decoded"):
+        load_images(image, None)

@@ -7,7 +7,7 @@ import datasets
 import pytest
 from PIL import Image
 
-from registry.replay.webdataset import WebDataset
+from registry.replay.webdataset import WebDataset, is_picture
 from registry.testing import check_replay_source
 
 
@@ -21,6 +21,8 @@ def write(file, members, mode="w"):
     with tarfile.open(file, mode) as shard:
         for name, data in members:
             entry = tarfile.TarInfo(name)
+            if isinstance(data, tuple):
+                (entry.type, entry.linkname), data = data, b""
             entry.size = len(data)
             shard.addfile(entry, io.BytesIO(data))
     return str(file)
@@ -102,6 +104,60 @@ def test_damaged_examples_are_skipped_and_counted(tmp_path):
     source = WebDataset(write(tmp_path / "a.tar", members), shuffle=False)
     assert [e.answer for e in source.take(7)] == ["0", "1", "2", "6"]
     assert source.malformed.total() == 3
+
+
+def asked(source, count):
+    """Of each example, its question and the shades of its pictures."""
+    return [(e.question, [image.getpixel((0, 0))[0] for image in e.images]) for e in source.take(count)]
+
+
+@pytest.mark.parametrize("key", [lambda name: name.rpartition(".")[2], lambda name: name[::-1]])
+def test_files_of_one_example_need_not_stand_together(tmp_path, key):
+    members = sorted(plain(0, 12), key=lambda member: key(member[0]))
+    order = dict.fromkeys(int(name.partition(".")[0]) for name, _ in members)
+    source = WebDataset(write(tmp_path / "a.tar", members), shuffle=False)
+    assert source.length == 12
+    assert asked(source, 12) == [(f"q{i}", [i]) for i in order], "in the order in which they appear"
+
+
+def test_two_files_of_one_name_are_malformed(tmp_path):
+    members = [*plain(0, 2), ("./0000.json", b"{}")]
+    source = WebDataset(path := write(tmp_path / "a.tar", members), shuffle=False)
+    assert asked(source, 2) == [("q1", [1])]
+    assert source.malformed.listed == [f"{path}, 0000: several files .json"]
+
+
+def test_links_within_the_tar(tmp_path):
+    ask = [(f"{i}.json", json.dumps({"question": f"q{i}", "answer": "a"}).encode()) for i in range(6)]
+    members = [
+        ("pool/x", picture(7)),
+        *ask,
+        ("0.png", (tarfile.LNKTYPE, "pool/x")),
+        ("1.png", (tarfile.SYMTYPE, "pool/../pool/x")),
+        ("2.png", (tarfile.SYMTYPE, "./1.png")),
+        ("3.png", (tarfile.SYMTYPE, "../gone.png")),
+        ("4.png", (tarfile.SYMTYPE, "4.png")),
+        ("5.png", (tarfile.SYMTYPE, "pool/later")),
+        ("pool/later", picture(8)),
+        ("sub/6.json", json.dumps({"question": "q6", "answer": "a"}).encode()),
+        ("sub/6.png", (tarfile.SYMTYPE, "../pool/x")),
+    ]
+    source = WebDataset(path := write(tmp_path / "a.tar", members), shuffle=False)
+    assert asked(source, 7) == [("q0", [7]), ("q1", [7]), ("q2", [7]), ("q5", [8]), ("q6", [7])]
+    assert source.malformed.listed == [
+        f"{path}, 3.png: a link to '../gone.png', no file of the tar",
+        f"{path}, 4.png: a link to '4.png', no file of the tar",
+    ]
+
+
+def test_null_is_filled_by_the_picture_beside_it(tmp_path):
+    ask = json.dumps({"question": "q", "answer": "a", "image": None}).encode()
+    assert asked(WebDataset(write(tmp_path / "a.tar", [("1.png", picture(3)), ("1.json", ask)])), 1) == [("q", [3])]
+
+
+def test_what_counts_as_a_picture():
+    assert all(map(is_picture, ("jpg", "left.png", "webp", "tiff", "mpo", "jp2")))
+    assert not any(map(is_picture, ("pdf", "eps", "ps", "h5", "mpg", "grib", "npy", "json", "png.txt", "")))
 
 
 def test_what_is_wrong_is_said(tmp_path, shards):

@@ -195,6 +195,26 @@ def test_deduplicate_keeps_the_same_copies_in_every_epoch():
     assert first != second
 
 
+@pytest.mark.parametrize("where", [True, False])
+@pytest.mark.parametrize("restored", [True, False])
+def test_deduplicate_tells_apart_rows_that_share_an_id(where, restored):
+    class Shared(Rows):  # rows of one id; 2 and 3 are copies of 0
+        def example(self, position):
+            row = shuffled_row(position, 4, 5)
+            return Example("same", f"q{row % 2 if row < 3 else 0}", f"{row}", where=f"line {row}" if where else "")
+
+    source = Deduplicate(Shared(4))
+    epochs = []
+    for _ in range(5):
+        epochs.append([(e.question, e.answer) for e in source.take(2)])
+        if restored:
+            state = json.loads(json.dumps(source.state_dict()))
+            source = Deduplicate(Shared(4))
+            source.load_state_dict(state)
+    assert {tuple(sorted(epoch)) for epoch in epochs} == {tuple(sorted(epochs[0]))}
+    assert sorted(question for question, _ in epochs[0]) == ["q0", "q1"]
+
+
 def test_deduplicate_compares_questions_and_pictures():
     questions = ["a  b", "A B", "a b", "a c", "a b"]
     shades = [0, 0, 1, 0, 1]
