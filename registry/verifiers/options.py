@@ -89,7 +89,7 @@ def _may_explain(rest: str, index: int, choices: Sequence[str]) -> bool:
     named = _index_of(rest, choices)
     if named is not None:
         return named == index
-    if _ANOTHER_LETTER.match(rest) or _ANOTHER_LETTER.search(rest) or _DENIED.match(rest):
+    if _ANOTHER_LETTER.search(rest) or _DENIED.match(rest):
         return False
     if (told := read_quantity(clean(rest))) and (meant := read_quantity(clean(choices[index]))):
         return same_quantity(told, meant)
