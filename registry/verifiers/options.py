@@ -104,9 +104,8 @@ def _names(text: str, choice: str) -> bool:
 def _index_of(text: str, choices: Sequence[str]) -> int | None:
     same = [i for i, choice in enumerate(choices) if same_text(text, choice)]
     if not same:
-        same = [
-            i for i, choice in enumerate(choices) if same_text(_ARTICLE.sub("", text, 1), _ARTICLE.sub("", choice, 1))
-        ]
+        bare = _ARTICLE.sub("", text, 1)
+        same = [i for i, choice in enumerate(choices) if same_text(bare, _ARTICLE.sub("", choice, 1))]
     if not same and (quantity := read_quantity(clean(text))):
         read = [read_quantity(clean(choice)) for choice in choices]
         same = [i for i, choice in enumerate(read) if choice is not None and same_quantity(quantity, choice)]

@@ -48,6 +48,7 @@ _DEGREES = re.compile(r"(?:degrees?|°) ?([CF])(?:elsius|ahrenheit)?(?![A-Za-z])
 _MOST_TOKENS = 6
 _POWERS_BEFORE = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
 _POWERS_BEHIND = {"squared": "^2", "cubed": "^3"}
+_UNIT_WORD = re.compile(r"[A-Za-zµΩ°]+")
 _EXPRESSION_UNIT = re.compile(r"(?<![\\A-Za-zµΩ°])(?:[A-Za-zµΩ°]{1,20}(?:\^\{?-?[1-4]\}?|[23])?[ /·*]{0,3}){1,6}$")
 
 
@@ -109,15 +110,15 @@ def split_unit(expression: str) -> tuple[str, str]:
     """
     text = " ".join(_SHORTENED.sub(r"\1 ", expression).split())
     behind = _EXPRESSION_UNIT.search(text)
-    for word in re.finditer(r"[A-Za-zµΩ°]+", text[behind.start() :]) if behind else ():
-        start = behind.start() + word.start() if behind else 0
+    if behind is None:
+        return expression, ""
+    for word in _UNIT_WORD.finditer(text, behind.start()):
+        start = word.start()
         head, tail = text[:start].rstrip(), text[start:]
         glued = start > 0 and not text[start - 1].isspace()
         if not head or head[-1] not in ("})]π" if glued else _BEFORE_UNIT) or (glued and len(word[0]) < 2):
             continue
-        if not all(map(_is_known, re.findall(r"[A-Za-zµΩ°]+", tail))):
-            continue
-        if unit := read_unit(f" {tail}"):
+        if all(map(_is_known, _UNIT_WORD.findall(tail))) and (unit := read_unit(f" {tail}")):
             return head, unit
     return expression, ""
 
