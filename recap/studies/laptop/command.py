@@ -10,6 +10,7 @@ from recap.studies.laptop.claims import claims
 from recap.studies.laptop.drift import write_drift
 from recap.studies.laptop.endpoint import findings
 from recap.studies.laptop.figures import draw
+from recap.studies.laptop.pairs import write_pairs
 from recap.studies.laptop.runs import Runs, read_arms, run_arm
 from recap.studies.laptop.scores import joined, read_scores, write_scores
 from recap.studies.laptop.tables import markdown
@@ -56,7 +57,7 @@ def to_run(form: Form, known: Runs) -> list[Arm]:
 
 
 def write_report(form: Form, output: Path, known: Runs | None = None) -> list[Path]:
-    """Tables, figure and every seed's scores from what is finished, and what is known besides; nothing where nothing is."""
+    """Tables, figure, and CSVs of every seed and every two arms; nothing where nothing is finished or known."""
     runs, left_out = read_arms(chosen(form.arms), output)
     if known:
         runs = joined(known, runs)
@@ -64,9 +65,12 @@ def write_report(form: Form, output: Path, known: Runs | None = None) -> list[Pa
         return []
     output.mkdir(parents=True, exist_ok=True)
     found = findings(runs)
-    table, drift, text, figure = (output / name for name in ("scores.csv", "drift.csv", "report.md", "arms.png"))
+    text, figure, table, pairs, drift = (
+        output / name for name in ("report.md", "arms.png", "scores.csv", "pairs.csv", "drift.csv")
+    )
     write_scores(runs, table, form.name)
+    write_pairs(runs, pairs, form.name)
     write_drift(runs, drift, form.name)
     draw(found, runs, figure)
     text.write_text(markdown(found, claims(runs), runs, left_out), encoding="utf-8")
-    return [text, figure, table, drift]
+    return [text, figure, table, pairs, drift]

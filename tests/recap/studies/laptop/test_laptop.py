@@ -283,6 +283,17 @@ def test_scores_of_every_arm_are_a_report_without_a_run(
     assert "nothing is run" in said
     assert (tmp_path / "again" / "scores.csv").read_text() == published.read_text()
     assert "| `reasoning_only` | no replay | 8 | −12.4" in (tmp_path / "again" / "report.md").read_text()
+    pairs = {(row["arm"], row["other"]): row for row in csv.DictReader((tmp_path / "again" / "pairs.csv").open())}
+    seeds = read_scores(published, "long")
+    assert len(pairs) == math.comb(len(seeds), 2)
+    for arm, other, matched in (("recap_t0.2", "static_replay", 4), ("recap_t0.2", "mean", 8)):
+        ours, theirs = ([mean_score(seeds[name][s], KEPT) for s in range(matched)] for name in (arm, other))
+        told, row = stats.ttest_rel(ours, theirs), pairs[arm, other]
+        assert int(row["seeds"]) == matched
+        assert float(row["difference"]) == pytest.approx(np.mean(ours) - np.mean(theirs), abs=1e-6)
+        ends = told.confidence_interval()
+        assert [float(row["low"]), float(row["high"])] == pytest.approx([ends.low, ends.high], abs=1e-6)
+        assert float(row["p"]) == pytest.approx(told.pvalue, abs=1e-6)
 
 
 def test_one_process_starts_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
