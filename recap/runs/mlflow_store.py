@@ -47,10 +47,10 @@ def connect(uri: str) -> Any:
 
     # A database that is locked for an hour is said once, by whoever calls: not with two tracebacks an attempt.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    return MlflowClient(tracking_uri=_absolute(uri))
+    return MlflowClient(tracking_uri=absolute(uri))
 
 
-def _absolute(uri: str) -> str:
+def absolute(uri: str) -> str:
     """MLflow keeps one open database per address as written: a relative one would outlive a change of directory."""
     scheme, path = uri[: len(SQLITE)], uri[len(SQLITE) :]
     return scheme + os.path.abspath(path) if scheme == SQLITE and not path.startswith(("/", ":")) else uri

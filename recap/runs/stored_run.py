@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from recap.experiment.run_settings import Tracking
-from recap.runs.mlflow_store import SQLITE, connect
+from recap.runs.mlflow_store import SQLITE, connect, first_line
 from recap.runs.run_directory import RECORD_FILE, read_record
 from recap.runs.spill import FOLDER, WHERE
-
-REASON = 200  # characters of what MLflow has to say
 
 
 class Store(NamedTuple):
@@ -28,8 +26,8 @@ class Store(NamedTuple):
         return text.replace(password, "***") if password else text
 
     def reason(self, error: Exception) -> str:
-        """What went wrong, in a line."""
-        return self.shown((str(error).strip().splitlines() or [type(error).__name__])[0])[:REASON]
+        """What went wrong, in a line, for such a page."""
+        return self.shown(first_line(error))
 
     def client(self) -> Any:
         """Of MLflow.

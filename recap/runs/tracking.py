@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from recap.experiment.run_settings import MAX_TAG_LENGTH, Tracking
 from recap.runs.delivery import Delivery
 from recap.runs.mlflow_run import MAX_METRICS_PER_CALL, MAX_PARAMS_PER_CALL, TABLES, MLflowRun
-from recap.runs.mlflow_store import find_run, reopen_run, start_run
+from recap.runs.mlflow_store import absolute, find_run, reopen_run, start_run
 from recap.runs.provenance import environment
 from recap.runs.run_page import RunPage
 from recap.runs.slow_entries import SlowEntries
@@ -230,9 +230,7 @@ def _points(spill: Spill) -> set[tuple[str, int]]:
 
 def _lasting(uri: str) -> str | None:
     """A URI that holds in every directory; None where it has a password, which is written nowhere."""
-    if uri.startswith("sqlite:///"):
-        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
-    return None if urlsplit(uri).password else uri
+    return None if urlsplit(uri).password else absolute(uri)
 
 
 def _now() -> int:
