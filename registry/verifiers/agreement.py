@@ -12,6 +12,7 @@ from registry.verifiers.quantities import read_mixed, read_quantity, same_quanti
 from registry.verifiers.shapes import as_points, as_quotients
 from registry.verifiers.spelling import same_text
 from registry.verifiers.structure import (
+    Same,
     items,
     parts_of,
     plain_environments,
@@ -116,19 +117,18 @@ def agree(answer: str, reference: str, depth: int = 0) -> bool:
     return _same_relation(answer, reference, same)
 
 
-def _same_relation(answer: str, reference: str, same: object) -> bool:
+def _same_relation(answer: str, reference: str, same: Same) -> bool:
     found, expected = sides(answer), sides(reference)
-    assert callable(same)
     if found and expected:
         names = _is_named(found[0]), _is_named(expected[0])
         if all(names) and same_text(found[0], expected[0]):
-            return bool(same(found[1], expected[1]))
+            return same(found[1], expected[1])
         if all(names) and not re.search(r"[A-Za-z]", found[1] + expected[1]):
             return False
     elif expected:
-        return _is_named(expected[0]) and bool(same(answer, expected[1]))
+        return _is_named(expected[0]) and same(answer, expected[1])
     elif found:
-        return (_is_named(found[0]) or is_sum(found[0])) and bool(same(found[1], reference))
+        return (_is_named(found[0]) or is_sum(found[0])) and same(found[1], reference)
     return same_expression(answer, reference)
 
 
@@ -179,8 +179,7 @@ def _point(text: str) -> tuple[str, tuple[str, list[str], str] | None]:
     return (match[1], parts) if match and parts else ("", parts_of(text))
 
 
-def _same_list(answer: str, reference: str, found: list[str], expected: list[str], same: object) -> bool:
-    assert callable(same)
+def _same_list(answer: str, reference: str, found: list[str], expected: list[str], same: Same) -> bool:
     if any(r"\ldots" in item for item in (*found, *expected)):
         return same_in_order(found, expected, same)
     for text, other in ((answer, expected), (reference, found)):  # a point, and a bare list
