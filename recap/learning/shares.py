@@ -27,11 +27,13 @@ def share_metrics(
     Args:
         reduce: sums over processes.
     """
-    lengths = torch.zeros(len(domains), 4, device=device)  # completions, tokens, cut off, words of thought
+    lengths = torch.zeros(len(domains), 5, device=device)  # completions, tokens, cut off, words of thought, that think
     prompts = torch.zeros(2, len(domains), len(objectives), device=device)  # judged; with an advantage
     for rollout, table in zip(batch.rollouts, batch.rewards, strict=True):
-        words = torch.tensor([float(len(thought_words(text) or ())) for text in rollout.completions], device=device)
-        own = (torch.ones_like(words), rollout.completion_mask.sum(1), rollout.truncated, words)
+        thoughts = [thought_words(text) for text in rollout.completions]
+        words = torch.tensor([float(len(thought or ())) for thought in thoughts], device=device)
+        thinks = torch.tensor([thought is not None for thought in thoughts], device=device)
+        own = (torch.ones_like(words), rollout.completion_mask.sum(1), rollout.truncated, words, thinks)
         members = table.domain_index.repeat_interleave(table.applies.shape[1])
         lengths.index_add_(0, members, torch.stack([part.to(lengths) for part in own], 1))
         judged = table.applies.any(1)
@@ -44,11 +46,11 @@ def share_metrics(
 
 def _lengths(sums: Tensor, domains: Sequence[Domain]) -> dict[str, float]:
     metrics = {}
-    for domain, (count, tokens, truncated, words) in zip(domains, sums.tolist(), strict=True):
+    for domain, (count, tokens, truncated, words, thinks) in zip(domains, sums.tolist(), strict=True):
         if count:
             metrics[f"completion_length/{domain.name}"] = tokens / count
             metrics[f"truncated/{domain.name}"] = truncated / count
-            metrics |= {f"thinking_words/{domain.name}": words / count} if words else {}
+            metrics |= {f"thinking_words/{domain.name}": words / count} if thinks else {}
     return metrics
 
 

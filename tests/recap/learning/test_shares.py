@@ -68,6 +68,12 @@ def test_counted_by_hand() -> None:
     }
 
 
+def test_thoughts_that_shrank_to_nothing_have_no_words_and_are_thoughts() -> None:
+    answers = rollout(["<think></think>4", "<think> </think>5"], [2, 2], [False, False])
+    found = measured(Batch([answers], [table([[[1.0, 1.0], [0.0, 1.0]]], [0])], [], []))
+    assert found["thinking_words/maths"] == 0.0
+
+
 def test_two_processes_sum_to_the_same() -> None:
     sums: list[Tensor] = []
 
