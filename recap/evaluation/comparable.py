@@ -17,7 +17,7 @@ SHOWN = 3  # reasons of one kind
 
 # Statements of a gin file that do not make another experiment.
 _NO_DIFFERENCE = re.compile(
-    r"(^|[/.])(seed|(tracking|checkpoints|rewards|drift)\.\w+|train\.(evaluate_every|drift)|MLFLOW\w*) *="
+    r"(^|[/.])(seed|(tracking|checkpoints|drift)\.\w+|rewards\.(workers|memory_gb)|train\.(evaluate_every|drift)|MLFLOW\w*) *="
 )
 
 
@@ -97,8 +97,8 @@ def check_comparable(runs: Sequence[MeasuredRun]) -> list[str]:
 def _difference(first: MeasuredRun, other: MeasuredRun, capability: str) -> tuple[bool, str] | None:
     """Why one capability of two runs cannot be compared (True), or what is to be known of it (False)."""
     asked = [run.about["capabilities"][capability] for run in (first, other)]
-    for setting in asked[0]:
-        ours, theirs = asked[0][setting], asked[1].get(setting)
+    for setting in sorted(asked[0].keys() & asked[1].keys()):  # another version of recap may write down others besides
+        ours, theirs = asked[0][setting], asked[1][setting]
         if ours != theirs:
             return (
                 True,

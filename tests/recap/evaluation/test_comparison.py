@@ -207,6 +207,38 @@ def test_groups_are_what_differs_in_more_than_seeds(made: Callable[..., Measured
     }
 
 
+@pytest.mark.parametrize(
+    ("binding", "another"),
+    [
+        ("rewards.failures = 'left_out'", True),  # what is learnt from a completion that cannot be judged
+        ("rewards.timeout_s = 1", True),
+        ("rewards.workers = 4", False),
+        ("rewards.memory_gb = 8", False),
+        ("tracking.uri = 'sqlite:///other.db'", False),
+    ],
+)
+def test_what_changes_the_rewards_is_another_experiment(
+    made: Callable[..., MeasuredRun], binding: str, another: bool
+) -> None:
+    runs = [
+        replace(
+            made("recap", seed, {"sums": [1]}, {"sums": [1]}),
+            about=about("recap", seed, configuration=f"train.seed = {seed}\n{extra}\n"),
+        )
+        for seed, extra in ((0, ""), (1, binding))
+    ]
+    assert len(group_runs(runs)) == 1 + another
+
+
+def test_what_another_version_does_not_write_down_is_not_compared_in_either_order(
+    made: Callable[..., MeasuredRun],
+) -> None:
+    newer, older = (made("recap", seed, {"sums": [1]}, {"sums": [1]}) for seed in (0, 1))
+    asked = {**ASKED, "a_new_setting": "1"}
+    newer = replace(newer, about={**newer.about, "capabilities": {"sums": asked}})
+    assert check_comparable([newer, older]) == check_comparable([older, newer]) == []
+
+
 SEEDS, EXAMPLES = 6, 60
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from recap.evaluation.scores import clustered_standard_error
 from recap.evaluation.statistics import (
     crossed_interval,
     detectable,
@@ -97,12 +98,13 @@ def test_the_crossed_interval_counts_noise_once() -> None:
 
 
 def test_clusters_of_unequal_size_count_by_their_examples() -> None:
-    rng = np.random.default_rng(5)
-    values = rng.normal(0.2, 0.3, (4, 60))
+    """With seeds that agree, V is that of a mean of clusters of unequal size: the clustered standard error, squared."""
+    row = np.random.default_rng(5).normal(0.2, 0.3, 60)
     names = [str(min(n, 40)) for n in range(60)]  # one of twenty, forty of one
-    low, high = crossed_interval(values, names)
-    assert (low + high) / 2 == pytest.approx(values.mean())
-    assert low < values.mean() < high
+    low, high = crossed_interval(np.tile(row, (4, 1)), names)
+    error = clustered_standard_error(row.tolist(), names) * math.sqrt(41 / 40)  # C / (C - 1): from a sample of clusters
+    assert (low + high) / 2 == pytest.approx(row.mean())
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 40) * error)
 
 
 def test_examples_of_one_cluster_are_one_observation() -> None:
