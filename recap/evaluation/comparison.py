@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recap.evaluation.comparable import Group, MeasuredRun, NotComparable, baseline_of
-from recap.evaluation.forgetting import RIGHT, forgetting_index, measures
+from recap.evaluation.forgetting import RIGHT, forgetting_index, kept_share, measures
 from recap.evaluation.score_table import ScoreTable, score_table
 from recap.evaluation.scores import clustered_standard_error
 from recap.evaluation.statistics import (
@@ -200,7 +200,7 @@ def _index(scores: Sequence[_Scores], label: str) -> tuple[float, Interval]:
     by_seed = []
     for seed in range(len(scores[0].after[label])):
         found = [measures(s.base[:, None], s.after[label][seed][:, None], s.table.chance) for s in scores]
-        by_seed.append(forgetting_index([part.get("retention_above_chance", part["retention"]) for part in found]))
+        by_seed.append(forgetting_index(list(map(kept_share, found))))
     values = np.array(by_seed)
     return float(values.mean()), t_interval(values)
 

@@ -22,7 +22,7 @@ Language Models Trained on Code (arXiv 2107.03374), equation 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +119,11 @@ def forgetting_index(retentions: Sequence[float]) -> float:
     """
     kept = [min(1.0, max(0.0, value)) for value in retentions if not math.isnan(value)]
     return 1 - sum(kept) / len(kept) if kept else math.nan
+
+
+def kept_share(found: Mapping[str, float]) -> float:
+    """What `forgetting_index` takes of the `measures` of a capability: retention, above chance where there are choices."""
+    return found.get("retention_above_chance", found["retention"])
 
 
 def measures(before: Scores, after: Scores, chance: NDArray[np.float64]) -> dict[str, float]:

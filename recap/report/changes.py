@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from recap.evaluation.comparison import Contrast
-from recap.evaluation.forgetting import forgetting_index, measures
+from recap.evaluation.forgetting import forgetting_index, kept_share, measures
 from recap.evaluation.outcomes import Outcomes
 from recap.evaluation.paired import paired
 from recap.evaluation.score_table import matched, score_table
@@ -168,7 +168,7 @@ def traded(base: Outcomes, now: Outcomes) -> tuple[float, float]:
         before, after = matched(score_table(base[name]), score_table(now[name]))
         if before.scores.size:
             found = measures(before.scores, after.scores, before.chance)
-            retentions.append(found.get("retention_above_chance", found["retention"]))
+            retentions.append(kept_share(found))
             gains.append(max(0.0, float(after.scores.mean() - before.scores.mean())))
     return forgetting_index(retentions), float(np.mean(gains)) if gains else math.nan
 

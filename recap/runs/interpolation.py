@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from recap.evaluation.evaluate import evaluate
-from recap.evaluation.forgetting import forgetting_index, measures
+from recap.evaluation.forgetting import forgetting_index, kept_share, measures
 from recap.evaluation.outcomes import Outcomes, read_outcomes, write_outcomes
 from recap.evaluation.score_table import matched, score_table
 from recap.evaluation.scores import CapabilityScore, score_of
@@ -148,8 +148,7 @@ def _index(base: Outcomes | None, now: Outcomes) -> float:
     for name in now if base else ():
         before, after = matched(score_table((base or {})[name]), score_table(now[name]))
         if before.scores.size:
-            kept = measures(before.scores, after.scores, before.chance)
-            retentions.append(kept.get("retention_above_chance", kept["retention"]))
+            retentions.append(kept_share(measures(before.scores, after.scores, before.chance)))
     return forgetting_index(retentions)
 
 

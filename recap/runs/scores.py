@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from recap.evaluation.forgetting import below_peak, forgetting_index, measures, pass_at_k
+from recap.evaluation.forgetting import below_peak, forgetting_index, kept_share, measures, pass_at_k
 from recap.evaluation.outcomes import Outcomes
 from recap.evaluation.score_table import matched, score_table
 from recap.evaluation.scores import CapabilityScore
@@ -71,7 +71,7 @@ def forgetting_metrics(base: Outcomes, now: Outcomes, history: ScoreHistory) -> 
                 f"{measure}{'' if measure == 'noise_floor' else kind}/{name}": value for measure, value in found.items()
             }
             if not kind:
-                retentions.append(found.get("retention_above_chance", found["retention"]))
+                retentions.append(kept_share(found))
         metrics[f"below_peak/{name}"] = below_peak([history[step][name].score for step in sorted(history)])
     metrics["forgetting_index"] = forgetting_index(retentions)
     return metrics

@@ -77,7 +77,7 @@ def change(runs: Runs, arm: str, skills: Sequence[str]) -> Difference:
 
 
 def _finding(arm: str, runs: Runs) -> Finding:
-    lost = [
+    lost = [  # from means: no skill of the study has choices, above whose chance it would have to be
         forgetting_index([retention(np.array(run.base[skill]), np.array(run.after[skill])) for skill in run.after])
         for run in runs[arm].values()
     ]
