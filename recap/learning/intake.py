@@ -21,7 +21,7 @@ from registry.example import MalformedExample
 
 Item = TypeVar("Item")
 HOPELESS = 32
-"""Examples of a domain that a process may refuse one after the other, none accepted, before the settings must be wrong."""
+"""So many examples of a domain refused one after the other, none accepted, and its settings are taken to be wrong."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ Beta = Annotated[float, Interval(ge=0, lt=1)]
 @gin.configurable("adamw", module="recap")
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
-    """AdamW with linear warm-up, then linear decay to 0 (METHOD: β = (0.9, 0.999), ε = 1e-8, 10 % warm-up to 1e-6).
+    """AdamW with linear warm-up, then linear decay to 0.
+
+    Source of the defaults: RECAP (arXiv 2510.21978v2): β = (0.9, 0.999), ε = 1e-8, 10 % warm-up to 1e-6.
 
     Args:
         learning_rate: at the top of the schedule.

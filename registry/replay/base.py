@@ -29,7 +29,7 @@ class ReplaySource(ABC):
         seed: seeds the order, and whatever the source invents: its own, or one from that of the run (`take_seed`).
         length: number of distinct examples; None where the source invents them without end.
         position: the position that comes next.
-        malformed: what this process has skipped so far; what no model could read is counted by who has tried.
+        malformed: what this process has skipped so far, without what only the model could not read: its readers count that.
     """
 
     seed: int

@@ -1,4 +1,4 @@
-"""What sources around other sources have in common: `limit`, `concatenate`, `shuffle_buffer`, `filter`, `deduplicate`."""
+"""What sources around other sources have in common: `limit`, `concatenate`, `filter`, `coreset` and the like."""
 
 from __future__ import annotations
 

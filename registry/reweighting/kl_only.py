@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from registry import reweighting_policies
 from registry.reweighting.base import SignalKind
+from registry.reweighting.numerics import is_number, require
 from registry.reweighting.uniform import Uniform
 
 
@@ -31,9 +31,6 @@ class KLOnly(Uniform):
 
     def __init__(self, objectives: Iterable[str] | Mapping[str, SignalKind], kl_coefficient: float = 0.04) -> None:
         super().__init__(objectives)
-        if not (isinstance(kl_coefficient, int | float) and math.isfinite(kl_coefficient) and kl_coefficient > 0):
-            raise ValueError(
-                f"kl_only: kl_coefficient must be a finite number > 0, got {kl_coefficient!r}; "
-                "without a KL term use uniform"
-            )
+        rule = "be a finite number > 0 (without a KL term use uniform)"
+        require(is_number(kl_coefficient) and kl_coefficient > 0, "kl_only", "kl_coefficient", rule, kl_coefficient)
         self.kl_coefficient = kl_coefficient

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from registry import reweighting_policies
 from registry.reweighting.averages import REMEMBERED, Averages, Spread, in_unit_of_largest, recent
 from registry.reweighting.base import ReweightingPolicy, SignalKind
-from registry.reweighting.numerics import MAX_RATE, is_number, mean_one, ratio, require, softmax
+from registry.reweighting.numerics import MAX_RATE, is_number, mean_one, ratio, require, require_state, softmax
 
 
 class Rates(NamedTuple):
@@ -172,14 +172,8 @@ class Recap(ReweightingPolicy):
         Raises:
             ValueError: the state is of other objectives, signal kinds or another window, or is not of this policy.
         """
-        expected = {"window", "signal_kinds", "history", "ignored", "smoothed"}
-        if set(state) != expected:
-            raise ValueError(f"not a state of recap: it holds {sorted(state)}, not {sorted(expected)}")
-        if state["signal_kinds"] != self.signal_kinds:
-            raise ValueError(
-                f"the state is of objectives {state['signal_kinds']}, "
-                f"but this policy was built with {self.signal_kinds}"
-            )
+        entries = ("window", "signal_kinds", "history", "ignored", "smoothed")
+        require_state("recap", state, entries, self.signal_kinds)
         if state["window"] != self.window:
             raise ValueError(f"the state is of window {state['window']}, but this policy was built with {self.window}")
         self._history = {name: deque(state["history"][name], maxlen=self._kept) for name in self.objectives}

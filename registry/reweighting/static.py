@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from registry import reweighting_policies
 from registry.core import near_matches
 from registry.reweighting.base import ReweightingPolicy, SignalKind
+from registry.reweighting.numerics import is_number, mean_one, require
 
 DOUBLED = frozenset({"accuracy", "iou"})
 """What the paper's hand-set weights count twice, against formats and the rest."""
@@ -46,15 +46,10 @@ class Static(ReweightingPolicy):
                 near = near_matches(name, self.objectives)
                 hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(self.objectives)}"
                 raise ValueError(f"static: weights names an unknown objective {name!r}; {hint}")
-            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-                raise ValueError(f"static: weights[{name!r}] must be a finite number >= 0, got {value!r}")
+            require(is_number(value) and value >= 0, "static", f"weights[{name!r}]", "be a finite number >= 0", value)
         raw = {name: float(weights.get(name, 1.0)) for name in self.objectives}
-        largest = max(raw.values())
-        if largest == 0:
-            raise ValueError(f"static: weights must leave at least one objective above 0, got {dict(weights)}")
-        share = {name: w / largest for name, w in raw.items()}  # in [0, 1]: the sum cannot overflow
-        total = math.fsum(share.values())
-        self._weights = {name: len(share) * w / total for name, w in share.items()}
+        require(any(raw.values()), "static", "weights", "leave at least one objective above 0", dict(weights))
+        self._weights = mean_one(raw, self.objectives)
 
     def update(self, signals: Mapping[str, float]) -> None:
         self.check_known(signals)

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import re
 
-from registry.answer_places import ANSWER, END_ANSWER, is_well_placed
+from registry.answer_places import ANSWER, END_ANSWER
 
 THINK, END_THINK = "<think>", "</think>"
 
 _THOUGHT_TO_ANSWER = re.compile(rf"{END_THINK}\s*{ANSWER}")
-
-
-def is_answer(completion: str, strict: bool = True) -> bool:
-    """Whether the whole completion, outer white space aside, is `<answer>...</answer>`.
-
-    Args:
-        strict: each tag exactly once; otherwise the same tags may also stand inside.
-    """
-    return is_well_placed(completion, "tags", strict)
 
 
 def is_thought_and_answer(completion: str, strict: bool = True) -> bool:

@@ -10,5 +10,5 @@ Source: RECAP (arXiv 2510.21978v2), Figures 13, 16 and 17; the losses are those 
     study.py      all methods, in parallel processes
     tables.py     the results as CSV, Markdown and on the screen
     figures.py    trajectories over the contours
-    logging.py    the results in MLflow
+    logged.py     the results in MLflow
 """

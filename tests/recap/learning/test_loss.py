@@ -159,7 +159,7 @@ def test_on_policy_weights_on_loss_and_on_advantage_are_the_same() -> None:
 
 @pytest.mark.parametrize("scale", ["group", "batch"])
 def test_under_reward_a_common_factor_changes_nothing_but_under_loss_it_does(scale: str) -> None:
-    """Under standard-deviation scaling only the ratios of weights within a domain act (METHOD, on the public code)."""
+    """Under standard-deviation scaling only the ratios of weights within a domain act (so in RECAP's public code)."""
     data, grpo = step(), GRPO(scale=scale)  # type: ignore[arg-type]
     others: list[WeightsActOn] = ["reward", "normalized_advantage"]
     for act_on in others:

@@ -16,7 +16,7 @@ coordinate = st.floats(-12, 12)
 
 
 def transcription(x: torch.Tensor, functions: str) -> torch.Tensor:
-    """METHOD's formulas term by term; `clamp` is max(·, c)."""
+    """The formulas of CAGrad's example term by term; `clamp` is max(·, c)."""
     x1, x2 = x
     printed = functions == "printed"
     f1 = torch.clamp(torch.tanh(0.5 * x2), min=0)
