@@ -129,9 +129,12 @@ def list_checkpoints(directory: Path) -> list[Path]:
 
 def best_checkpoint(directory: Path) -> Path | None:
     """The checkpoint with the highest score, the oldest of equal ones; None where none was evaluated."""
-    scores = {path: read_state(path)["score"] for path in list_checkpoints(directory)}
-    scored = {path: score for path, score in scores.items() if score is not None}
-    return max(scored, key=scored.__getitem__, default=None)
+    scores: dict[Path, float] = {}
+    for path in list_checkpoints(directory):
+        with suppress(ValueError):  # a damaged one is none, and no reason to write no others
+            if (score := read_state(path)["score"]) is not None:
+                scores[path] = score
+    return max(scores, key=scores.__getitem__, default=None)
 
 
 def followed(path: Path) -> Path:
@@ -156,8 +159,23 @@ def latest_step(run: Path) -> int:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text())
+    """What was given to `save_checkpoint` as `state`, with `step` and `score`.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
+    try:
+        state: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise _damaged(checkpoint, error) from error
     return state
+
+
+def _damaged(checkpoint: Path, error: Exception) -> ValueError:
+    others = [str(path) for path in list_checkpoints(checkpoint.parent) if path.name != checkpoint.name]
+    way = f"go on from another one, {' or '.join(others)}" if others else "the run has no other one"
+    reason = (str(error).strip().splitlines() or [""])[0]
+    return ValueError(f"{checkpoint} is damaged ({type(error).__name__}: {reason}); {way}")
 
 
 def read_tensors(checkpoint: Path) -> dict[str, Tensor]:
@@ -177,7 +195,7 @@ def load_checkpoint(accelerator: Accelerator, checkpoint: Path) -> dict[str, Any
     """Restores what Accelerate wrote for `save_checkpoint`; returns its `state`.
 
     Raises:
-        ValueError: a file of it is more than numbers: it would run code, and was not loaded.
+        ValueError: it is damaged; or a file of it is more than numbers, would run code, and was not loaded.
     """
     if any(checkpoint.glob("custom_checkpoint_*.pkl")):
         raise ValueError(
@@ -194,6 +212,12 @@ def load_checkpoint(accelerator: Accelerator, checkpoint: Path) -> dict[str, Any
             f"{checkpoint}: a file in it holds more than numbers, or is damaged; nothing in it was run"
             f" ({str(error).splitlines()[0]})"
         ) from error
+    except (SafetensorError, OSError, EOFError) as error:
+        raise _damaged(checkpoint, error) from error
+    except RuntimeError as error:
+        if "PytorchStreamReader" not in str(error):  # what torch says of a file that was cut off
+            raise
+        raise _damaged(checkpoint, error) from error
     return read_state(checkpoint)
 
 

@@ -92,13 +92,18 @@ def read_record(directory: Path) -> RunRecord:
     """What `RunRecord.write` wrote.
 
     Raises:
-        ValueError: the directory holds no run.
+        ValueError: the directory holds no run, or one whose record is damaged.
     """
     file = directory / RECORD_FILE
     if not file.is_file():
         raise ValueError(f"{directory}: no run there (it has no {RECORD_FILE} and is no checkpoint of a run)")
-    found = json.loads(file.read_text())
-    command = found.pop("command")
+    try:
+        found = json.loads(file.read_text())
+        command = found.pop("command")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{file} is damaged ({error}); it says how the run was started, and nothing else does: restore it from a copy"
+        ) from error
     if command is not None:
         command = Command(command["file"], tuple(command["bindings"]), tuple(command["plugins"]))
     found["passed_over"] = tuple(found.get("passed_over", ()))

@@ -219,6 +219,29 @@ def load_all(accelerator: Accelerator, checkpoint: Path) -> None:
     read_tensors(checkpoint)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "random_states_0.pkl", "recap_state.json"])
+@pytest.mark.parametrize("harm", ["cut off", "missing"])
+def test_a_damaged_checkpoint_says_so_and_which_others_there_are(
+    written: tuple[Accelerator, Path], tmp_path: Path, name: str, harm: str
+) -> None:
+    if (name, harm) == ("random_states_0.pkl", "missing"):
+        return  # as in a run that goes on with more processes
+    accelerator, whole = written
+    for step in (1, 2):
+        shutil.copytree(whole, tmp_path / f"checkpoint-{step:06d}")
+    damaged = tmp_path / "checkpoint-000002"
+    if harm == "missing":
+        (damaged / name).unlink()
+    else:
+        os.truncate(damaged / name, (damaged / name).stat().st_size // 2)
+    with pytest.raises(ValueError, match="damaged") as error:
+        load_checkpoint(accelerator, damaged)
+    assert f"{damaged}" in str(error.value)
+    assert f"{tmp_path / 'checkpoint-000001'}" in str(error.value)
+    assert save(tmp_path, 3, score=0.5).is_dir()  # it does not keep a run from going on
+    assert best_checkpoint(tmp_path) == tmp_path / "checkpoint-000003"
+
+
 @pytest.mark.parametrize("protocol", ["torch", "pickle"])
 @pytest.mark.parametrize(
     "file",

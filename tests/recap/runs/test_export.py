@@ -133,3 +133,11 @@ def test_a_command_that_cannot_export_says_so_in_one_line(small: Small, tmp_path
     code, output = command(str(tmp_path), "--output", str(tmp_path / "out"), "--adapter")
     assert code == 2
     assert "the experiment has no adapter" in output
+    (tmp_path / "checkpoint-000002").mkdir()
+    code, output = command(str(tmp_path), "--output", str(tmp_path / "out"))
+    assert code == 2
+    assert "checkpoint-000002 is damaged" in output.replace("\n", "")
+    (tmp_path / "run.json").write_text("{")
+    code, output = command(str(tmp_path), "--output", str(tmp_path / "out"))
+    assert code == 2
+    assert f"error: {tmp_path}/run.json is damaged" in output.replace("\n", "")
