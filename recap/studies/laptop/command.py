@@ -23,7 +23,7 @@ def run_study(form: Form, output: Path, jobs: int, say: Say, scores: Path | None
 
     Args:
         scores: of arms that were run before, as the report's scores.csv has them; compared with, and not run again unless
-            another arm needs their weights.
+            another arm needs their weights; of an arm with some of its seeds the others are run.
 
     Raises:
         ValueError: no such arm, another study is in the folder, or the scores are not of the same form, examples and base.
@@ -33,9 +33,9 @@ def run_study(form: Form, output: Path, jobs: int, say: Say, scores: Path | None
     known = {} if scores is None else read_scores(scores, form.name)
     chosen(tuple(known))  # every one of them has a file
     arms = to_run(form, known)
-    for number, arm in enumerate(arms, 1):
+    for number, (arm, of) in enumerate(arms.items(), 1):
         say(f"arm {number} of {len(arms)}, {arm.name}: {arm.asks}")
-        failures += run_arm(arm, form, output, jobs, say)
+        failures += run_arm(arm, form, of, output, jobs, say)
         _write(form, output, known, say)
     if not arms:
         say("the scores of every arm are known: nothing is run")
@@ -48,12 +48,12 @@ def _write(form: Form, output: Path, known: Runs, say: Say) -> None:
         say(f"written: {', '.join(map(str, written))}")
 
 
-def to_run(form: Form, known: Runs) -> list[Arm]:
-    """The arms of a form, without those of whose every seed the scores are known and whose weights no other replays."""
-    wanted = set(seeds(form.seeds))
-    unknown = [arm for arm in chosen(form.arms) if not wanted <= known.get(arm.name, {}).keys()]
-    replayed = {arm.replays for arm in unknown}
-    return [arm for arm in chosen(form.arms) if arm in unknown or arm.name in replayed]
+def to_run(form: Form, known: Runs) -> dict[Arm, list[int]]:
+    """The arms of a form and the seeds whose scores are not known; all seeds of an arm whose weights such an arm replays."""
+    wanted = seeds(form.seeds)
+    unknown = {arm: [s for s in wanted if s not in known.get(arm.name, {})] for arm in chosen(form.arms)}
+    replayed = {arm.replays for arm, of in unknown.items() if of}
+    return {arm: wanted if arm.name in replayed else of for arm, of in unknown.items() if of or arm.name in replayed}
 
 
 def write_report(form: Form, output: Path, known: Runs | None = None) -> list[Path]:

@@ -14,7 +14,7 @@ from recap.runs.measured import read_run
 from recap.runs.outcomes import FOLDER
 from recap.runs.stored_run import store_of
 from recap.studies.laptop.arms import Arm, Form
-from recap.sweeps.grid import Point, seeds
+from recap.sweeps.grid import Point
 from recap.sweeps.plan import Plan
 from recap.sweeps.runner import Failure, Say
 from recap.sweeps.sweep import run_sweep
@@ -45,8 +45,8 @@ Runs = dict[str, dict[int, ArmRun]]
 """Arm -> seed -> run."""
 
 
-def run_arm(arm: Arm, form: Form, output: Path, jobs: int, say: Say) -> Sequence[Failure]:
-    """Runs what is not finished of one arm.
+def run_arm(arm: Arm, form: Form, of: Sequence[int], output: Path, jobs: int, say: Say) -> Sequence[Failure]:
+    """Runs what is not finished of these seeds of one arm.
 
     Raises:
         ValueError: another sweep is in its folder.
@@ -58,7 +58,7 @@ def run_arm(arm: Arm, form: Form, output: Path, jobs: int, say: Say) -> Sequence
         bindings=(*form.bindings, *record),
         plugins=(),
         points=(Point(arm.name, ()),),
-        seeds=tuple(seeds(form.seeds)),
+        seeds=tuple(of),
     )
     # An arm without RECAP has no window for the short form's to be bound to.
     return run_sweep(plan, output / arm.name, jobs=jobs, allow_unused=True, say=say).failures
@@ -70,7 +70,7 @@ def point_folder(output: Path, arm: str) -> Path:
 
 
 def read_arms(arms: Sequence[Arm], output: Path) -> tuple[Runs, list[str]]:
-    """All runs that took all of their steps; and a line for each that cannot be compared, with the reason."""
+    """All runs with an evaluation after the base's, which the recipe makes at the end; and why others cannot be compared."""
     first: MeasuredRun | None = None
     found: Runs = {}
     left_out: list[str] = []

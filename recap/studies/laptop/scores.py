@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from recap.studies.laptop.arms import ARMS
+from recap.studies.laptop.arms import ARMS, KEPT, LEARNT
 from recap.studies.laptop.runs import ArmRun, Runs
 
 SAME_BASE = 0.005
@@ -45,7 +45,7 @@ def read_scores(path: Path, form: str) -> Runs:
         form: that they must be of: other steps and settings cannot be compared with.
 
     Raises:
-        ValueError: no such file, or not of this kind or form, with the line.
+        ValueError: no such file, not of this kind or form, with the line, or a run without some of the skills.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -71,6 +71,8 @@ def read_scores(path: Path, form: str) -> Runs:
         examples_of = {row.skill: row.examples for row in rows}
         base_of, after_of = {row.skill: row.base for row in rows}, {row.skill: row.after for row in rows}
         runs.setdefault(name, {})[of_seed] = ArmRun(name, of_seed, examples_of, base_of, after_of, {})
+        if lacking := {*KEPT, *LEARNT} - examples_of.keys():
+            raise ValueError(f"{path} lacks {', '.join(sorted(lacking))} of {name}, seed {of_seed}: it was cut off")
     return runs
 
 

@@ -271,6 +271,9 @@ def test_an_arm_whose_scores_are_known_is_compared_with_and_not_run(
     tables = [(tmp_path / folder / "report.md").read_text() for folder in ("whole", "part")]
     of_scores = [text.partition("## Late weights")[0].partition("## Drift")[0] for text in tables]
     assert of_scores[0] == of_scores[1]
+    pretended.clear()
+    study("--form", "short", "--arms", "uniform", "--seeds", "0-2", "--output", "more", "--scores", "known.csv")
+    assert pretended == ["uniform-seed-2"]
 
 
 def test_scores_of_every_arm_are_a_report_without_a_run(
@@ -314,6 +317,7 @@ def test_scores_that_cannot_be_compared_with_say_why(
         ("", "its columns are not form, arm, seed, skill"),
         (header + rows + "short,uniform,2,reading,4\n", f"line {2 + 2 * len(SKILLS)}: "),
         (header + rows.replace("uniform", "recap_t7"), "no arm recap_t7"),
+        (header + rows.rpartition("short,")[0], f"lacks {SKILLS[-1]} of uniform, seed 1: it was cut off"),
         (header + rows.replace("short", "long"), "line 2: of the form 'long', not of 'short'"),
         (header + rows.replace("reading,4", "reading,5"), "other examples or another base model in reading"),
         (header + rows.replace("naming,4,1.0", "naming,4,0.9"), "another base model in naming"),
@@ -327,9 +331,12 @@ def test_scores_that_cannot_be_compared_with_say_why(
 
 def test_whose_weights_are_replayed_is_run_though_its_scores_are_known() -> None:
     known: Runs = {arm: {s: run(arm, s, {}) for s in range(4)} for arm in ("uniform", "recap_t0.2", "reasoning_only")}
-    assert [arm.name for arm in to_run(SHORT, known)] == ["recap_t0.2", "yoked"]
+    assert {arm.name: of for arm, of in to_run(SHORT, known).items()} == {
+        "recap_t0.2": [0, 1, 2, 3],
+        "yoked": [0, 1, 2, 3],
+    }
     del known["uniform"][3]
-    assert [arm.name for arm in to_run(SHORT, known)] == ["uniform", "recap_t0.2", "yoked"]
+    assert {arm.name: of for arm, of in to_run(SHORT, known).items()}["uniform"] == [3]
 
 
 def test_the_published_scores_are_read() -> None:
