@@ -101,6 +101,10 @@ class ReweightedScores:
     ) -> None:
         if signal not in ("reward", "shortfall"):
             raise ValueError(f"signal must be 'reward' or 'shortfall'; it is {signal!r}")
+        if not isinstance(judges, Mapping) or not judges:
+            raise ValueError(
+                f"judges must be a mapping of names to verifiers, as {{'accuracy': 'accuracy'}}; it is {judges!r}"
+            )
         self.judges = {name: _judge(judge) for name, judge in judges.items()}
         self.policy = build_policy(policy, dict.fromkeys(self.judges, signal), parameters)
         if self.policy.needs_gradient_norms or self.policy.kl_coefficient is not None:

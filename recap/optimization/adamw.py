@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -40,8 +41,8 @@ class AdamW:
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise ValueError(f"adamw.learning_rate must be > 0; it is {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"adamw.learning_rate must be > 0 and finite; it is {self.learning_rate}")
         if not 0 <= self.warmup_fraction < 1:
             raise ValueError(f"adamw.warmup_fraction must lie in [0, 1); it is {self.warmup_fraction}")
         if self.schedule not in ("linear", "constant"):

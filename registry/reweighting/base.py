@@ -33,10 +33,14 @@ class ReweightingPolicy(ABC):
     kl_coefficient: float | None = None
 
     def __init__(self, objectives: Iterable[str] | Mapping[str, SignalKind]) -> None:
-        if isinstance(objectives, Mapping):
-            self.signal_kinds: dict[str, SignalKind] = dict(objectives)
-        else:
-            self.signal_kinds = dict.fromkeys(objectives, "loss")
+        if isinstance(objectives, str):
+            raise ValueError(f"a reweighting policy takes the names of its objectives in a list: [{objectives!r}]")
+        names = list(objectives)
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"a reweighting policy was given {', '.join(sorted(twice))} more than once")
+        self.signal_kinds: dict[str, SignalKind] = (
+            dict(objectives) if isinstance(objectives, Mapping) else dict.fromkeys(names, "loss")
+        )
         if not self.signal_kinds:
             raise ValueError("a reweighting policy needs at least one objective")
         for name, kind in self.signal_kinds.items():

@@ -140,5 +140,7 @@ def test_what_verl_cannot_serve_is_refused() -> None:
         ReweightedScores({"right": right}, GradNorm)
     with pytest.raises(ValueError, match="'reward' or 'shortfall'"):
         ReweightedScores({"right": right}, signal="loss")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="judges must be a mapping"):
+        ReweightedScores(["accuracy"])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="launch_reward_fn_async"):
         pickle.dumps(ReweightedScores({"right": right}))

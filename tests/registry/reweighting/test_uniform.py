@@ -1,3 +1,5 @@
+import pytest
+
 from registry.reweighting.uniform import Uniform
 from registry.testing import check_reweighting_policy
 
@@ -15,3 +17,16 @@ def test_every_weight_is_one_whatever_the_signals():
 
 def test_asks_for_no_kl_term():
     assert Uniform(["a"]).kl_coefficient is None
+
+
+@pytest.mark.parametrize(
+    ("objectives", "reason"),
+    [
+        ("iou", r"names of its objectives in a list: \['iou'\]"),
+        (["iou", "accuracy", "iou"], "was given iou more than once"),
+        ([], "at least one objective"),
+    ],
+)
+def test_objectives_are_different_names(objectives, reason):
+    with pytest.raises(ValueError, match=reason):
+        Uniform(objectives)
