@@ -150,7 +150,8 @@ class _Evaluation:
         together = max(1, self.capability.batch_size // max(1, samples))  # as many completions as without samples
         for start in range(0, len(batch) if samples else 0, together):
             part = batch[start : start + together]
-            rollout = self.roll_out(part, samples, self.capability.temperature)
+            whole = encoded if len(part) == len(batch) else None
+            rollout = self.roll_out(part, samples, self.capability.temperature, whole)
             more, asked = _read(part, rollout, 1, self.capability.verifier)
             answers, requests = answers + more, requests + asked
         return _Judging(answers, self.workers.begin(requests))

@@ -238,6 +238,11 @@ class Experiment:
                     raise ValueError(f"{where}: {error}") from error
 
 
+def saves_activations(experiment: Experiment) -> bool:
+    """Whether activations are not to outlive their forward: of one micro-batch at a time, or computed again."""
+    return experiment.accumulation_steps > 1 or experiment.activation_checkpointing
+
+
 def loads_base(experiment: Experiment) -> bool:
     """Whether evaluations load the base model again for a while: to measure drift, where nothing else has its weights."""
     measured = experiment.drift is not None and bool(experiment.capabilities)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from recap.evaluation.drift import SCORED_TOGETHER, VALUES
-from recap.experiment.experiment import Experiment, loads_base
+from recap.experiment.experiment import Experiment, loads_base, saves_activations
 from recap.experiment.layout import Layout
 from recap.experiment.load import Load, expected_load
 from recap.experiment.trace import LossShape, skeleton, trace_loss
@@ -190,11 +190,8 @@ def drift(
 
 def keeps_prefix(experiment: Experiment, layout: Layout) -> bool:
     """Whether the rollout's forward over the prompts keeps its graph (`Models.keeps_prefix`)."""
-    able = (
-        experiment.scoring.reuse_prefill and experiment.scoring.shared_prefix and experiment.rollout.generator is None
-    )
-    one = experiment.accumulation_steps == 1 and not layout.sharded
-    return able and one and not experiment.activation_checkpointing
+    able = experiment.scoring.can_reuse_prefill and experiment.rollout.generator is None
+    return able and not layout.sharded and not saves_activations(experiment)
 
 
 def gradient_methods(experiment: Experiment, trained: int) -> Counter[str]:

@@ -64,7 +64,7 @@ class Tracking:
     run_name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     rollouts_every: Annotated[int, Ge(1)] = 20
-    rollouts_per_table: Annotated[int, Ge(0)] = 16
+    rollouts_per_table: Annotated[int, Ge(1)] = 16
 
     def __post_init__(self) -> None:
         for name in ("rollouts_every", "rollouts_per_table"):

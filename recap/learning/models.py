@@ -11,7 +11,7 @@ import transformers
 from accelerate import Accelerator
 from torch import Tensor
 
-from recap.experiment.experiment import Experiment, loads_base
+from recap.experiment.experiment import Experiment, loads_base, saves_activations
 from recap.learning.microbatch import ReinforcementBatch
 from recap.model.activations import checkpoint_activations
 from recap.model.adapters import adapter_disabled
@@ -123,9 +123,7 @@ class Models:
         purpose is that the activations of one are in memory at a time, nor where activations are not to be kept at all.
         """
         scorer: Scorer = self.accelerator.unwrap_model(self.scorer)
-        experiment = self.experiment
-        saves_memory = self.sharded or experiment.accumulation_steps > 1 or experiment.activation_checkpointing
-        return not saves_memory and scorer.wants_prefix
+        return not self.sharded and not saves_activations(self.experiment) and scorer.wants_prefix
 
     @torch.no_grad()
     def reference_log_probs(self, item: ReinforcementBatch) -> Tensor:

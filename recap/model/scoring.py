@@ -59,6 +59,11 @@ class Scoring:
             if value is not None and value < 1:
                 raise ValueError(f"scoring.{name} must be at least 1, or None; it is {value}")
 
+    @property
+    def can_reuse_prefill(self) -> bool:
+        """Whether these settings, all three of them, let prompts computed in the rollout serve the loss."""
+        return self.reuse_prefill and self.shared_prefix and self.chunk is not None
+
 
 class Scores(NamedTuple):
     """Of P * G completions of up to T tokens.
@@ -144,8 +149,7 @@ class Scorer(nn.Module):
     def wants_prefix(self) -> bool:
         """Whether a rollout should keep its prefix: unless the settings or the model cannot make use of it."""
         settings = self.settled.way if self.settled else self.settings
-        able = settings.reuse_prefill and settings.shared_prefix and settings.chunk is not None
-        return able and (self.continues is None or self.continues.way)
+        return settings.can_reuse_prefill and (self.continues is None or self.continues.way)
 
     def _score(
         self,

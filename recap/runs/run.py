@@ -182,15 +182,14 @@ class Run:
         if self.accelerator.is_main_process:
             note_weights(self.directory, step, result.weights)
         self.tracker.log(step, result.metrics | malformed | self._ways(step))
-        if step == 1 or _due(tracking.rollouts_every, step) or self.experiment.over(step):
-            rows = rollout_rows(result.batch, self.trainer.domains, self.trainer.objectives, step)
-            self.tracker.table(step, rows[: tracking.rollouts_per_table])
+        due = step == 1 or _due(tracking.rollouts_every, step) or self.experiment.over(step)
+        if due and self.tracker.enabled:
+            domains, objectives, most = self.trainer.domains, self.trainer.objectives, tracking.rollouts_per_table
+            self.tracker.table(step, rollout_rows(result.batch, domains, objectives, step, most))
             self.tracker.groups([partial(group_entry, group) for group in self._sample(result)])
 
     def _sample(self, result: StepResult) -> list[SampledGroup]:
         """The groups of a step that are logged whole; of this process."""
-        if not self.tracker.enabled:
-            return []
         trainer, most = self.trainer, self.experiment.tracking.rollouts_per_table
         weights = {
             name.removeprefix("weight/"): value for name, value in result.metrics.items() if name.startswith("weight/")
