@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from recap.evaluation.comparison import verdict
 from recap.evaluation.statistics import Difference, Interval
@@ -121,7 +121,7 @@ def _weights(runs: Runs) -> list[str]:
     found = late_weights(runs)
     if not found:
         return []
-    names = list(next(iter(found.values())))
+    names = _all_names(found)
     rows = [[f"`{arm}`", *(f"{of[name]:.2f}" if name in of else "—" for name in names)] for arm, of in found.items()]
     return ["", "## Late weights", "", WEIGHTS, "", *_table(["arm", *names], rows)]
 
@@ -131,7 +131,7 @@ def _drift(runs: Runs) -> list[str]:
     levels, predicts = drift_levels(runs), predictions(runs)
     if not levels:
         return []
-    measures = list(next(iter(levels.values())))
+    measures = _all_names(levels)
     rows = [[f"`{arm}`", *(_nats(*of[name]) if name in of else "—" for name in measures)] for arm, of in levels.items()]
     lines = ["", "## Drift", "", DRIFT, "", *_table(["arm", *map(_in_words, measures)], rows)]
     if predicts:
@@ -141,6 +141,11 @@ def _drift(runs: Runs) -> list[str]:
         ]
         lines += ["", PREDICTS, "", *_table(["measure", "runs", "ρ", "p", "ρ within arms"], rows)]
     return lines
+
+
+def _all_names(found: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Those that any arm has: one may have objectives of its own, or nothing that was replayed."""
+    return list(dict.fromkeys(name for of in found.values() for name in of))
 
 
 def _in_words(measure: str) -> str:

@@ -195,6 +195,18 @@ def test_drift_that_goes_with_forgetting_is_told_from_drift_that_does_not() -> N
     assert "## Drift" not in markdown(findings(without), [], without, [])
 
 
+def test_an_arm_with_other_objectives_and_kinds_of_drift_has_columns_of_its_own() -> None:
+    plain, own = run("uniform", 0, {}, weight__iou={1: 1.0}), run("recap_released", 0, {})
+    own = replace(own, series={"weight/grounding/iou": {1: 1.5}}, drift={"replayed/kl_model_base": 0.2})
+    plain = replace(plain, drift={"trained/kl_model_base": 0.1})
+    runs: Runs = {"uniform": {0: plain}, "recap_released": {0: own}}
+    lines = markdown(findings(runs), [], runs, []).splitlines()
+    assert "| arm | iou | grounding/iou |" in lines
+    assert "| `recap_released` | — | 1.50 |" in lines
+    assert "| arm | trained, KL(model‖base) | replayed, KL(model‖base) |" in lines
+    assert "| `recap_released` | — | 0.2000 |" in lines
+
+
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: object) -> list[str]:
     """Runs that only leave their outcomes and weights, as if they had been trained; and what was started."""
