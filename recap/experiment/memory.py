@@ -197,12 +197,12 @@ def keeps_prefix(experiment: Experiment, layout: Layout) -> bool:
 def gradient_methods(experiment: Experiment, trained: int) -> Counter[str]:
     """The gradient of every objective, K x P values in fp32 (`Update.combine`).
 
-    Four such matrices are alive at a time: the rows of a pass and their stack (`objective_gradients`), or the sum so far, the
-    pass's and the new sum; then the matrix, its weighted copy, and what the method makes of it.
+    Three such matrices: the gradients, those of them that are not 0, and what the method makes: one direction, GradDrop and
+    ConFIG one or two matrices more.
     """
     if not _per_objective(experiment):
         return Counter()
-    return Counter({"gradients of the objectives": 4 * len(experiment.objectives) * trained * 4})
+    return Counter({"gradients of the objectives": 3 * len(experiment.objectives) * trained * 4})
 
 
 def _per_objective(experiment: Experiment) -> bool:

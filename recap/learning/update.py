@@ -15,7 +15,7 @@ from recap.experiment.experiment import Experiment
 from recap.learning.loss import StepCounts, mean_losses, weight_vector
 from recap.learning.models import Models
 from recap.learning.passes import SAMPLER_STATISTICS, STATISTICS, Pass
-from recap.optimization.gradients import GradientAggregator, objective_gradients, set_gradient
+from recap.optimization.gradients import GradientAggregator, add_gradients, set_gradient
 from recap.parallel.processes import total
 from registry.reweighting.base import ReweightingPolicy
 
@@ -74,7 +74,8 @@ class Update:
         """Accumulates the gradient of (1/K) Σ λ_k L_k; returns sums of losses, [N_all, K], and metrics, over all processes."""
         sums = torch.zeros_like(counts.units)
         statistics = torch.zeros(len(STATISTICS), device=self.accelerator.device)
-        jacobian = torch.zeros(())
+        size = sum(p.numel() for p in self.models.trained_parameters) if self.per_objective else 0
+        jacobian = torch.zeros(counts.num_objectives, size, device=self.accelerator.device)
         for index, run_pass in enumerate(passes):
             # A sharded gradient is summed over processes at every pass: whole ones would have to be kept until the last.
             sums_now = self.models.sharded or (index == len(passes) - 1 and not self.per_objective)
@@ -83,13 +84,13 @@ class Update:
                 sums += result.parts.sums
                 statistics += result.statistics
                 if self.per_objective:
-                    found = objective_gradients(result.parts.objectives, self.models.trained_parameters)
-                    jacobian = jacobian + found
+                    add_gradients(jacobian, result.parts.objectives, self.models.trained_parameters)
                 else:
                     # Data-parallel wrappers average the gradients of the processes; ours are shares of a sum.
                     self.accelerator.backward(result.parts.loss * self.accelerator.num_processes)
         if self.per_objective:
-            self.combine(total(self.accelerator, jacobian), counts, weights)
+            jacobian = total(self.accelerator, jacobian)  # in the place of this process's part, which is as large
+            self.combine(jacobian, counts, weights)
         for parameter in self.models.trained_parameters:
             # What nothing reached has gradient 0: which groups were skipped, and where, cannot matter to the optimizer.
             if parameter.grad is None:
@@ -98,15 +99,19 @@ class Update:
         return sums, self.metrics(mean_losses(sums, counts), total(self.accelerator, statistics), weights)
 
     def combine(self, jacobian: Tensor, counts: StepCounts, weights: Mapping[str, float]) -> None:
-        """One direction from the gradients of the objectives, [K, parameters]: by a gradient method, or their mean."""
+        """One direction from the gradients of the objectives: by a gradient method, or their mean.
+
+        Args:
+            jacobian: [K, parameters], without λ; it is weighed in place.
+        """
         if self.reweighting.needs_gradient_norms:
             norms, present = jacobian.norm(dim=1).tolist(), counts.present.any(0).tolist()
             names = [objective.name for objective in self.objectives]
             self.reweighting.observe_gradient_norms(
                 {name: norm for name, norm, there in zip(names, norms, present, strict=True) if there}
             )
-        weighted = jacobian * weight_vector(weights, self.objectives, jacobian.device)[:, None]
-        set_gradient(self.aggregator(weighted), self.models.trained_parameters)
+        jacobian *= weight_vector(weights, self.objectives, jacobian.device)[:, None]
+        set_gradient(self.aggregator(jacobian), self.models.trained_parameters)
 
     def take(self, losses: Tensor, rewards: Mapping[str, float], metrics: dict[str, float]) -> bool:
         """An optimizer step, unless a loss, a reward or the gradient is not finite; whether it was taken."""

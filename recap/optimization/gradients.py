@@ -134,22 +134,26 @@ def _take_up(weighting: Any) -> None:
         weighting._state_key = (len(weighting._phi_t), weighting._phi_t.dtype)
 
 
-def objective_gradients(losses: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The gradient of each loss, one backward pass each: [K] -> [K, parameters]; 0 where nothing is reached."""
-    rows = []
-    for k, loss in enumerate(losses):
-        found = torch.autograd.grad(loss, parameters, retain_graph=k + 1 < len(losses), allow_unused=True)
-        rows.append(
-            torch.cat(
-                [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, found, strict=True)]
-            )
-        )
-    return torch.stack(rows)
+def add_gradients(jacobian: Tensor, losses: Tensor, parameters: Sequence[nn.Parameter]) -> None:
+    """Adds the gradient of each loss, [K], to its row of [K, parameters], in place; one backward pass each."""
+    for k, row in enumerate(jacobian):
+        # Not under a name, which would hold them through the next backward pass.
+        for part, gradient in zip(
+            _by_parameter(row, parameters),
+            torch.autograd.grad(losses[k], parameters, retain_graph=k + 1 < len(losses), allow_unused=True),
+            strict=True,
+        ):
+            if gradient is not None:
+                part += gradient
 
 
 def set_gradient(direction: Tensor, parameters: Sequence[nn.Parameter]) -> None:
     """Makes a direction, [parameters], the gradient that the optimizer sees."""
-    start = 0
-    for parameter in parameters:
-        parameter.grad = direction[start : start + parameter.numel()].view_as(parameter).to(parameter.dtype)
-        start += parameter.numel()
+    for parameter, part in zip(parameters, _by_parameter(direction, parameters), strict=True):
+        parameter.grad = part.to(parameter.dtype)
+
+
+def _by_parameter(row: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """Views into a row, [parameters], each in the shape of its parameter."""
+    parts = torch.split(row, [parameter.numel() for parameter in parameters])
+    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]

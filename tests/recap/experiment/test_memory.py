@@ -135,7 +135,7 @@ def test_gradient_methods_hold_the_gradient_of_every_objective(small: Small) -> 
         experiment, Layout(), Load(prompts=1, decoded=1, group_size=2, prompt_length=8, completion_length=4)
     )
     assert found.phase == "update"
-    assert found.parts["gradients of the objectives"] == 16 * len(experiment.objectives) * found.trained
+    assert found.parts["gradients of the objectives"] == 12 * len(experiment.objectives) * found.trained
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 64, 65, 66, 300, 2048])

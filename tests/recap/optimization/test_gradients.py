@@ -13,6 +13,7 @@ import torch
 from recap.experiment.config import ConfigError, LoadedConfig
 from recap.learning.trainer import Trainer
 from recap.optimization.gradients import AGGREGATORS, REMEMBERED, GradientAggregator, build_aggregator
+from registry.example import Example
 
 Small = Callable[..., LoadedConfig]
 
@@ -169,6 +170,35 @@ def test_gradnorm_hears_the_norms_of_the_objectives_present(small: Small) -> Non
         trainer.step()
     assert set(heard) == {objective.name for objective in trainer.objectives}
     assert heard["next_token"] > 0
+
+
+class Indifferent:
+    """A verifier that gives every completion the same reward, so that no group has a gradient."""
+
+    def __call__(self, completion: str, example: Example) -> float:
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    "binding",
+    [
+        "train.gradient_method = None",
+        "train.gradient_method = 'upgrad'",
+        "train.reweighting = @reweighting.gradnorm",
+    ],
+)
+def test_a_step_in_which_no_group_has_a_gradient_is_taken_with_a_gradient_of_zero(small: Small, binding: str) -> None:
+    """There is nothing to run backward through then: groups without advantages are skipped, and nothing is imitated."""
+    domain = ("train.domains = [@arithmetic/Domain()]", "train.mixture = @mixtures.uniform()")
+    trainer = Trainer(small(*domain, binding).experiment)
+    for objective in trainer.domains[0].objectives:
+        trainer.domains[0].objectives[objective] = Indifferent()  # type: ignore[index]
+    with trainer.experiment.rewards:
+        result = trainer.step()
+    assert result.updated
+    assert result.metrics["gradient_norm"] == 0
+    moments = [trainer.models.optimizer.state[p]["exp_avg"] for p in trainer.models.trained_parameters]
+    assert not any(moment.any() for moment in moments), "Adam has seen zeros, not nothing"
 
 
 @pytest.mark.parametrize("binding", ["train.gradient_method = 'upgrad'", "train.reweighting = @reweighting.gradnorm"])
