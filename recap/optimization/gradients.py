@@ -64,7 +64,8 @@ class GradientAggregator:
     """One direction from the gradients of the objectives: by a gradient method, or their mean.
 
     An objective without gradient (absent from the step, or with advantages of 0 alone) is left out: to MGDA and its kin
-    it would mean that no direction is left.
+    it would mean that no direction is left. Where a gradient is not finite no method is asked: the mean is not finite
+    either, and no optimizer's step is taken along it.
 
     Args:
         method: one of `AGGREGATORS`, or None for the mean, (1/K) Σ λ_k ∇L_k.
@@ -81,8 +82,9 @@ class GradientAggregator:
 
     def __call__(self, gradients: Tensor) -> Tensor:
         """[K, parameters] -> [parameters]."""
-        present = gradients[gradients.abs().amax(dim=1) > 0]
-        if self.method is None or len(present) < 2:
+        largest = gradients.abs().amax(dim=1)
+        present = gradients[largest > 0]  # never NaN
+        if self.method is None or len(present) < 2 or not bool(largest.isfinite().all()):
             return gradients.mean(0)
         direction: Tensor = self._built(len(present))(present)
         return direction

@@ -76,6 +76,20 @@ def test_an_objective_without_gradient_is_left_out() -> None:
     torch.testing.assert_close(GradientAggregator("mgda")(alone), alone.mean(0))
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", [None, *sorted(AGGREGATORS)])
+def test_a_gradient_that_is_not_finite_gives_a_direction_that_is_not_so_that_it_is_refused(
+    name: str | None, broken: float
+) -> None:
+    """Two healthy objectives beside it would be enough for a method to go on without it."""
+    try:
+        aggregator = GradientAggregator(name)
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert not aggregator(torch.tensor([[1.0, 0.0], [0.0, 1.0], [broken, 1.0]])).isfinite().all()
+    assert aggregator(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])).isfinite().all(), "the next step"
+
+
 @pytest.mark.parametrize("name", sorted(AGGREGATORS))
 def test_what_a_method_remembers_is_saved_as_tensors(name: str) -> None:
     """Through a safetensors file, which can hold nothing else."""
