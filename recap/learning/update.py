@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from recap.experiment.experiment import Experiment
@@ -111,7 +112,8 @@ class Update:
                 {name: norm for name, norm, there in zip(names, norms, present, strict=True) if there}
             )
         jacobian *= weight_vector(weights, self.objectives, jacobian.device)[:, None]
-        set_gradient(self.aggregator(jacobian), self.models.trained_parameters)
+        # That of the first process: some methods draw random numbers, and copies of a model must not drift apart.
+        set_gradient(broadcast(self.aggregator(jacobian)), self.models.trained_parameters)
 
     def take(self, losses: Tensor, rewards: Mapping[str, float], metrics: dict[str, float]) -> bool:
         """An optimizer step, unless a loss, a reward or the gradient is not finite; whether it was taken."""

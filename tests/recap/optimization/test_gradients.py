@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +16,11 @@ from recap.experiment.config import ConfigError, LoadedConfig
 from recap.learning.trainer import Trainer
 from recap.optimization.gradients import AGGREGATORS, REMEMBERED, GradientAggregator, build_aggregator
 from registry.example import Example
+from tests.processes import torchrun
 
 Small = Callable[..., LoadedConfig]
 
+QUICKSTART = Path(__file__).resolve().parents[3] / "experiments" / "quickstart.gin"
 CONFLICT = torch.tensor([[1.0, -2.0], [-3.0, 1.0]], dtype=torch.float64)
 ASKED_FOR = {"mgda", "pcgrad", "cagrad", "imtl_g", "nash_mtl", "aligned_mtl", "graddrop", "upgrad"}
 
@@ -213,6 +217,40 @@ def test_a_step_in_which_no_group_has_a_gradient_is_taken_with_a_gradient_of_zer
     assert result.metrics["gradient_norm"] == 0
     moments = [trainer.models.optimizer.state[p]["exp_avg"] for p in trainer.models.trained_parameters]
     assert not any(moment.any() for moment in moments), "Adam has seen zeros, not nothing"
+
+
+REPLICAS = """
+import json, sys
+import torch
+from recap.experiment.config import load_config
+from recap.learning.trainer import Trainer
+
+for method in ("pcgrad", "graddrop"):
+    bindings = [*json.loads(sys.argv[2]), f"train.gradient_method = '{method}'"]
+    trainer = Trainer(load_config(sys.argv[1], bindings, allow_unused=True).experiment)
+    # As after a resume on more processes: the new ones have no saved random state, and begin with that of the seed.
+    torch.manual_seed(trainer.accelerator.process_index)
+    with trainer.experiment.rewards:
+        assert all([trainer.step().updated for _ in range(2)])
+    weights = torch.cat([p.detach().flatten() for p in trainer.models.trained_parameters])
+    first, second = trainer.accelerator.gather(weights[None])
+    if trainer.accelerator.is_main_process:
+        print("DIFFERENCE", json.dumps([method, float((first - second).abs().max())]))
+"""
+
+
+def test_methods_that_draw_random_numbers_keep_the_copies_of_two_processes_equal(
+    small_bindings: list[str], tmp_path: Path
+) -> None:
+    """Each process draws its own: the order in which PCGrad visits gradients, what GradDrop lets through."""
+    pytest.importorskip("torchjd")
+    (tmp_path / "replicas.py").write_text(REPLICAS)
+    trained = [line for line in small_bindings if "weights = 'random'" not in line]  # whose rewards differ
+    bindings = [*trained, "rollout.group_size = 4", "rollout.max_new_tokens = 24", "rollout.temperature = 1.5"]
+    done = torchrun(str(tmp_path / "replicas.py"), str(QUICKSTART), json.dumps(bindings))
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line.split("DIFFERENCE ", 1)[1] for line in done.stdout.splitlines() if "DIFFERENCE " in line]
+    assert [json.loads(line) for line in lines] == [["pcgrad", 0.0], ["graddrop", 0.0]]
 
 
 @pytest.mark.parametrize("binding", ["train.gradient_method = 'upgrad'", "train.reweighting = @reweighting.gradnorm"])
