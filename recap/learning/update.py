@@ -35,6 +35,20 @@ class UpdateResult(NamedTuple):
     taken: bool
 
 
+class Backward(NamedTuple):
+    """What one forward and backward of a step found, over all processes.
+
+    Attributes:
+        losses: [N_all, K], sums over the step.
+        metrics: means of the losses, and what the passes counted.
+        gradient_norms: ‖∇L_k‖ of the objectives present; empty where gradients are not had by objective.
+    """
+
+    losses: Tensor
+    metrics: dict[str, float]
+    gradient_norms: dict[str, float]
+
+
 class Update:
     """Updates the model, `grpo.iterations` times a step; an update that is not finite is not taken.
 
@@ -58,25 +72,26 @@ class Update:
         self, passes: Sequence[Pass], counts: StepCounts, weights: Mapping[str, float], rewards: Mapping[str, float]
     ) -> UpdateResult:
         """All updates of a step, on the same rollouts."""
-        losses, metrics = self.forward_backward(passes, counts, weights)
+        losses, metrics, norms = self.forward_backward(passes, counts, weights)
+        if self.reweighting.needs_gradient_norms:
+            self.reweighting.observe_gradient_norms(norms)
         taken = self.take(losses, rewards, metrics)
         for _ in range(self.experiment.grpo.iterations - 1):
             if not taken:
                 break
-            later_losses, later = self.forward_backward(passes, counts, weights)
+            later_losses, later, _ = self.forward_backward(passes, counts, weights)
             taken = self.take(later_losses, rewards, later)
             metrics |= {name: later[name] for name in ("clipped", "gradient_norm") if name in later}
         self.models.schedule.step()
         return UpdateResult(losses, metrics, taken)
 
-    def forward_backward(
-        self, passes: Sequence[Pass], counts: StepCounts, weights: Mapping[str, float]
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Accumulates the gradient of (1/K) Σ λ_k L_k; returns sums of losses, [N_all, K], and metrics, over all processes."""
+    def forward_backward(self, passes: Sequence[Pass], counts: StepCounts, weights: Mapping[str, float]) -> Backward:
+        """Accumulates the gradient of (1/K) Σ λ_k L_k."""
         sums = torch.zeros_like(counts.units)
         statistics = torch.zeros(len(STATISTICS), device=self.accelerator.device)
         size = sum(p.numel() for p in self.models.trained_parameters) if self.per_objective else 0
         jacobian = torch.zeros(counts.num_objectives, size, device=self.accelerator.device)
+        norms: dict[str, float] = {}
         for index, run_pass in enumerate(passes):
             # A sharded gradient is summed over processes at every pass: whole ones would have to be kept until the last.
             sums_now = self.models.sharded or (index == len(passes) - 1 and not self.per_objective)
@@ -91,26 +106,27 @@ class Update:
                     self.accelerator.backward(result.parts.loss * self.accelerator.num_processes)
         if self.per_objective:
             jacobian = total(self.accelerator, jacobian)  # in the place of this process's part, which is as large
-            self.combine(jacobian, counts, weights)
+            norms = self.gradient_norms(jacobian, counts)
+            self.combine(jacobian, weights)
         for parameter in self.models.trained_parameters:
             # What nothing reached has gradient 0: which groups were skipped, and where, cannot matter to the optimizer.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         sums = total(self.accelerator, sums)
-        return sums, self.metrics(mean_losses(sums, counts), total(self.accelerator, statistics), weights)
+        metrics = self.metrics(mean_losses(sums, counts), total(self.accelerator, statistics), weights)
+        return Backward(sums, metrics, norms)
 
-    def combine(self, jacobian: Tensor, counts: StepCounts, weights: Mapping[str, float]) -> None:
+    def gradient_norms(self, jacobian: Tensor, counts: StepCounts) -> dict[str, float]:
+        """‖∇L_k‖ of the objectives present, from [K, parameters]."""
+        found = zip(self.objectives, jacobian.norm(dim=1).tolist(), counts.present.any(0).tolist(), strict=True)
+        return {objective.name: norm for objective, norm, present in found if present}
+
+    def combine(self, jacobian: Tensor, weights: Mapping[str, float]) -> None:
         """One direction from the gradients of the objectives: by a gradient method, or their mean.
 
         Args:
             jacobian: [K, parameters], without λ; it is weighed in place.
         """
-        if self.reweighting.needs_gradient_norms:
-            norms, present = jacobian.norm(dim=1).tolist(), counts.present.any(0).tolist()
-            names = [objective.name for objective in self.objectives]
-            self.reweighting.observe_gradient_norms(
-                {name: norm for name, norm, there in zip(names, norms, present, strict=True) if there}
-            )
         jacobian *= weight_vector(weights, self.objectives, jacobian.device)[:, None]
         # That of the first process: some methods draw random numbers, and copies of a model must not drift apart.
         set_gradient(broadcast(self.aggregator(jacobian)), self.models.trained_parameters)

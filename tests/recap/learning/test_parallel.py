@@ -73,7 +73,7 @@ def gradient_of(bindings: list[str]) -> Found:
     counts, _ = trainer.count(batch)
     weights = {objective.name: 0.5 + 0.3 * k for k, objective in enumerate(trainer.objectives)}
     passes = trainer.passes(batch, counts, weights)
-    sums, metrics = trainer.update.forward_backward(passes, counts, weights)
+    sums, metrics, _ = trainer.update.forward_backward(passes, counts, weights)
     kinds = {ReinforcementPass: "reinforcement", SupervisedPass: "supervised", EmptyPass: "empty"}
     gradient = torch.cat([p.grad.flatten() for p in trainer.models.scorer.parameters()])
     trainer.models.optimizer.zero_grad()  # under data parallelism the gradients' memory, buckets, outlives them

@@ -93,7 +93,7 @@ def test_a_bound_on_tokens_gives_the_same_gradient(small: Small, bindings: tuple
             tokens = int(one.item.encoded.attention_mask.sum() + mask.sum())
             assert bound is None or tokens <= bound or len(mask) == 1
         number.append(len(passes))
-        losses, metrics = trainer.update.forward_backward(passes, counts, weights)
+        losses, metrics, _ = trainer.update.forward_backward(passes, counts, weights)
         statistics.append(torch.cat([losses.flatten(), torch.tensor([metrics["entropy"]])]))
         gradients.append(torch.cat([p.grad.flatten() for p in trainer.loaded.model.parameters()]))
     assert number[0] < number[1] < number[2]

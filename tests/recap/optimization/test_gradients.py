@@ -190,6 +190,18 @@ def test_gradnorm_hears_the_norms_of_the_objectives_present(small: Small) -> Non
     assert heard["next_token"] > 0
 
 
+def test_gradnorm_hears_the_norms_of_the_update_that_the_losses_are_of(small: Small) -> None:
+    """The first of a step, however many follow on the same rollouts."""
+    heard: list[dict[str, float]] = [{}, {}]
+    for last, iterations in zip(heard, (1, 3), strict=True):
+        bindings = ("train.reweighting = @reweighting.gradnorm", f"grpo.iterations = {iterations}")
+        trainer = Trainer(small(*bindings, "adamw.learning_rate = 1e-2").experiment)
+        trainer.reweighting.observe_gradient_norms = last.update  # type: ignore[method-assign]
+        with trainer.experiment.rewards:
+            trainer.step()
+    assert heard[1] == pytest.approx(heard[0], rel=1e-4)
+
+
 class Indifferent:
     """A verifier that gives every completion the same reward, so that no group has a gradient."""
 
