@@ -35,13 +35,13 @@ class Signals:
         self._kinds = dict(kinds)
         self._last: dict[str, dict[str, float]] = {objective.name: {} for objective in objectives}
 
-    def __call__(self, counts: StepCounts, losses: Tensor, rewards: Tensor) -> dict[str, float]:
+    def __call__(self, counts: StepCounts, loss_sums: Tensor, reward_sums: Tensor) -> dict[str, float]:
         """The signals of the objectives that are present in a step.
 
         Args:
             counts: of the step, over all processes.
-            losses, rewards: [N, K], sums over the step, all processes: of losses, over the counted units they are ℓ(n, k);
-                of rewards.
+            loss_sums: [N, K], over the step, all processes; divided by the units that were counted, ℓ(n, k).
+            reward_sums: [N, K], likewise; divided by the completions that were counted, mean rewards.
         """
         signals = {}
         for k, objective in enumerate(self._objectives):
@@ -50,11 +50,11 @@ class Signals:
                 continue
             kind = self._kinds[objective.name]
             if kind == "loss":
-                own = _mean_loss(losses, counts, k)
-                values = losses[:, k] / counts.units[:, k]
+                own = _mean_loss(loss_sums, counts, k)
+                values = loss_sums[:, k] / counts.units[:, k]
             else:
-                own = _mean_reward(rewards[:, k], counts.items[:, k])
-                values = rewards[:, k] / counts.items[:, k]
+                own = _mean_reward(reward_sums[:, k], counts.items[:, k])
+                values = reward_sums[:, k] / counts.items[:, k]
             held = {name: float(values[n]) for n, name in enumerate(self._domains) if present[n]}
             mean = self._with_absent(objective.name, own, held)
             signals[objective.name] = 1 - mean if kind == "shortfall" else mean
@@ -78,9 +78,9 @@ class Signals:
             self._last[objective.name] = {name: found[name] for name in objective.domains if name in found}
 
 
-def _mean_loss(losses: Tensor, counts: StepCounts, k: int) -> float:
+def _mean_loss(loss_sums: Tensor, counts: StepCounts, k: int) -> float:
     """Over the domains of the step that carry objective k."""
-    return float(mean_losses(losses, counts)[k]) * counts.num_domains / int(counts.present[:, k].sum())
+    return float(mean_losses(loss_sums, counts)[k]) * counts.num_domains / int(counts.present[:, k].sum())
 
 
 def _mean_reward(rewards: Tensor, items: Tensor) -> float:

@@ -102,7 +102,7 @@ class Trainer:
                 self.reweight(self.signals(counts, self.measure_losses(batch, counts), sums))
             weights = self.reweighting.weights
             update = self.update(self.passes(batch, counts, weights), counts, weights, rewards)
-            signals = self.signals(counts, update.losses, sums)
+            signals = self.signals(counts, update.loss_sums, sums)
             if update.taken and not self.reweighting.same_step:
                 self.reweight(signals)
         self.step_number += 1

@@ -25,12 +25,12 @@ class UpdateResult(NamedTuple):
     """What the updates of a step did.
 
     Attributes:
-        losses: [N_all, K], sums of the first update over the step; divided by the units that were counted, ℓ(n, k).
+        loss_sums: [N_all, K], of the first update, over the step; divided by the units that were counted, ℓ(n, k).
         metrics: over all processes; of the first update, but for clipping and gradient norm, which are the last one's.
         taken: whether the optimizer took all of them.
     """
 
-    losses: Tensor
+    loss_sums: Tensor
     metrics: dict[str, float]
     taken: bool
 
@@ -39,12 +39,12 @@ class Backward(NamedTuple):
     """What one forward and backward of a step found, over all processes.
 
     Attributes:
-        losses: [N_all, K], sums over the step.
+        loss_sums: [N_all, K], over the step.
         metrics: means of the losses, and what the passes counted.
         gradient_norms: ‖∇L_k‖ of the objectives present; empty where gradients are not had by objective.
     """
 
-    losses: Tensor
+    loss_sums: Tensor
     metrics: dict[str, float]
     gradient_norms: dict[str, float]
 
@@ -72,22 +72,22 @@ class Update:
         self, passes: Sequence[Pass], counts: StepCounts, weights: Mapping[str, float], rewards: Mapping[str, float]
     ) -> UpdateResult:
         """All updates of a step, on the same rollouts."""
-        losses, metrics, norms = self.forward_backward(passes, counts, weights)
+        loss_sums, metrics, norms = self.forward_backward(passes, counts, weights)
         if self.reweighting.needs_gradient_norms:
             self.reweighting.observe_gradient_norms(norms)
-        taken = self.take(losses, rewards, metrics)
+        taken = self.take(loss_sums, rewards, metrics)
         for _ in range(self.experiment.grpo.iterations - 1):
             if not taken:
                 break
-            later_losses, later, _ = self.forward_backward(passes, counts, weights)
-            taken = self.take(later_losses, rewards, later)
+            later_sums, later, _ = self.forward_backward(passes, counts, weights)
+            taken = self.take(later_sums, rewards, later)
             metrics |= {name: later[name] for name in ("clipped", "gradient_norm") if name in later}
         self.models.schedule.step()
-        return UpdateResult(losses, metrics, taken)
+        return UpdateResult(loss_sums, metrics, taken)
 
     def forward_backward(self, passes: Sequence[Pass], counts: StepCounts, weights: Mapping[str, float]) -> Backward:
         """Accumulates the gradient of (1/K) Σ λ_k L_k."""
-        sums = torch.zeros_like(counts.units)
+        loss_sums = torch.zeros_like(counts.units)
         statistics = torch.zeros(len(STATISTICS), device=self.accelerator.device)
         size = sum(p.numel() for p in self.models.trained_parameters) if self.per_objective else 0
         jacobian = torch.zeros(counts.num_objectives, size, device=self.accelerator.device)
@@ -97,7 +97,7 @@ class Update:
             sums_now = self.models.sharded or (index == len(passes) - 1 and not self.per_objective)
             with nullcontext() if sums_now else self.accelerator.no_sync(self.models.scorer):
                 result = run_pass()
-                sums += result.parts.sums
+                loss_sums += result.parts.sums
                 statistics += result.statistics
                 if self.per_objective:
                     add_gradients(jacobian, result.parts.objectives, self.models.trained_parameters)
@@ -112,9 +112,9 @@ class Update:
             # What nothing reached has gradient 0: which groups were skipped, and where, cannot matter to the optimizer.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        sums = total(self.accelerator, sums)
-        metrics = self.metrics(mean_losses(sums, counts), total(self.accelerator, statistics), weights)
-        return Backward(sums, metrics, norms)
+        loss_sums = total(self.accelerator, loss_sums)
+        metrics = self.metrics(mean_losses(loss_sums, counts), total(self.accelerator, statistics), weights)
+        return Backward(loss_sums, metrics, norms)
 
     def gradient_norms(self, jacobian: Tensor, counts: StepCounts) -> dict[str, float]:
         """‖∇L_k‖ of the objectives present, from [K, parameters]."""
@@ -131,12 +131,12 @@ class Update:
         # That of the first process: some methods draw random numbers, and copies of a model must not drift apart.
         set_gradient(broadcast(self.aggregator(jacobian)), self.models.trained_parameters)
 
-    def take(self, losses: Tensor, rewards: Mapping[str, float], metrics: dict[str, float]) -> bool:
+    def take(self, loss_sums: Tensor, rewards: Mapping[str, float], metrics: dict[str, float]) -> bool:
         """An optimizer step, unless a loss, a reward or the gradient is not finite; whether it was taken."""
         limit = self.experiment.optimizer.max_grad_norm
         norm = float(self.accelerator.clip_grad_norm_(self.models.scorer.parameters(), limit))
         metrics |= {"gradient_norm": norm, "learning_rate": float(self.models.schedule.get_last_lr()[0])}
-        finite = bool(torch.isfinite(losses).all()) and all(map(math.isfinite, [norm, *rewards.values()]))
+        finite = bool(torch.isfinite(loss_sums).all()) and all(map(math.isfinite, [norm, *rewards.values()]))
         if finite:
             self.begun = True
             self.models.optimizer.step()
@@ -144,11 +144,11 @@ class Update:
         self.models.optimizer.zero_grad()
         return finite
 
-    def metrics(self, losses: Tensor, statistics: Tensor, weights: Mapping[str, float]) -> dict[str, float]:
-        """L_k, their weighted mean, and what the passes counted, [len(STATISTICS)], over all processes."""
-        lam = weight_vector(weights, self.objectives, losses.device)
-        metrics = {f"loss/{objective.name}": float(losses[k]) for k, objective in enumerate(self.objectives)}
-        metrics["loss"] = float((lam * losses).mean())
+    def metrics(self, means: Tensor, statistics: Tensor, weights: Mapping[str, float]) -> dict[str, float]:
+        """L_k, [K], their weighted mean, and what the passes counted, [len(STATISTICS)], over all processes."""
+        lam = weight_vector(weights, self.objectives, means.device)
+        metrics = {f"loss/{objective.name}": float(means[k]) for k, objective in enumerate(self.objectives)}
+        metrics["loss"] = float((lam * means).mean())
         if self.models.weight_sync is not None:
             metrics["sync_difference"] = self.models.weight_sync.difference
         totals = dict(zip(STATISTICS, statistics.tolist(), strict=True))
