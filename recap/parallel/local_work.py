@@ -43,11 +43,14 @@ stop = StopRequest()
 
 
 @contextmanager
-def local_work(accelerator: Accelerator) -> Iterator[None]:
+def local_work(accelerator: Accelerator, *, at_once: bool = True) -> Iterator[None]:
     """A stretch without collectives, which minutes may be spent in: a rollout, an evaluation, a wait for verifiers.
 
     Every process must come to it. At its end they tell one another how it went, so that they leave the run at the same
     place, able to write a checkpoint together, instead of waiting for one that is gone.
+
+    Args:
+        at_once: whether a signal may end it at any instruction; not where it is short and other threads share what it writes.
 
     Raises:
         Interrupted: a process was asked to stop.
@@ -55,7 +58,7 @@ def local_work(accelerator: Accelerator) -> Iterator[None]:
     """
     error: BaseException | None = None
     try:
-        stop.at_once = True
+        stop.at_once = at_once
         if stop.requested:
             raise Interrupted
         yield

@@ -9,8 +9,9 @@ from pathlib import Path
 from recap.evaluation.evaluate import evaluate
 from recap.evaluation.held_out import held_out_of, overlap, shared_tables
 from recap.evaluation.outcomes import Outcomes
-from recap.evaluation.scores import score_of
+from recap.evaluation.scores import CapabilityScore, score_of
 from recap.learning.trainer import Trainer
+from recap.parallel.local_work import local_work
 from recap.runs.drift import DriftRecord, DriftResult
 from recap.runs.forgotten_entry import EACH, MOST, forgotten_entry
 from recap.runs.forgotten_table import FOLDER, forgotten_examples, forgotten_rows
@@ -52,7 +53,10 @@ class Evaluations:
         self.drift = DriftRecord(trainer, directory)
 
     def measure(self) -> list[str]:
-        """Evaluates the model as it is, on all processes; returns lines for a person."""
+        """Evaluates the model as it is, on all processes; returns lines for a person.
+
+        A step has scores once all that was found is kept: what breaks before is measured again by the run that goes on.
+        """
         trainer, step = self.trainer, self.trainer.step_number
         experiment, accelerator = trainer.experiment, trainer.accelerator
         trainer.models.ready_to_sample()
@@ -66,12 +70,13 @@ class Evaluations:
             step=step,
         )
         drift = self.drift.measure()
-        # Last, as a step that has scores is not measured again.
-        self.scores[step] = {name: score_of(rows) for name, rows in outcomes.items()}
-        if accelerator.is_main_process:
-            self._record(step, outcomes, drift)
+        scores = {name: score_of(rows) for name, rows in outcomes.items()}
+        with local_work(accelerator, at_once=False):
+            if accelerator.is_main_process:
+                self._record(step, scores, outcomes, drift)
+        self.scores[step] = scores  # last, as a step that has scores is not measured again
         lines = [
-            f"step {step}: " + "  ".join(f"{name} {score.score:.3f}" for name, score in self.scores[step].items()),
+            f"step {step}: " + "  ".join(f"{name} {score.score:.3f}" for name, score in scores.items()),
             *drift.lines,
         ]
         return lines if step else [*lines, *self._not_held_out(outcomes)]
@@ -81,11 +86,11 @@ class Evaluations:
         self.outcomes.inherit(other, step)
         self.drift.inherit(other)
 
-    def _record(self, step: int, outcomes: Outcomes, drift: DriftResult) -> None:
+    def _record(self, step: int, scores: dict[str, CapabilityScore], outcomes: Outcomes, drift: DriftResult) -> None:
         self.outcomes.keep(step, outcomes, {"drift": drift.as_json()})
-        metrics = score_metrics(self.scores[step]) | sample_metrics(outcomes) | drift.metrics
+        metrics = score_metrics(scores) | sample_metrics(outcomes) | drift.metrics
         if step:
-            metrics |= forgetting_metrics(self.outcomes.base, outcomes, self.scores)
+            metrics |= forgetting_metrics(self.outcomes.base, outcomes, ScoreHistory({**self.scores, step: scores}))
             most = self.trainer.experiment.tracking.rollouts_per_table
             self.tracker.table(step, forgotten_rows(self.outcomes.base, outcomes, most), FOLDER)
             self.tracker.groups(self._forgotten(step, outcomes, min(most, EACH)))

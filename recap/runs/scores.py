@@ -72,7 +72,10 @@ def forgetting_metrics(base: Outcomes, now: Outcomes, history: ScoreHistory) -> 
             }
             if not kind:
                 retentions.append(kept_share(found))
-        metrics[f"below_peak/{name}"] = below_peak([history[step][name].score for step in sorted(history)])
+        # A run that was resumed with other capabilities has steps without some.
+        metrics[f"below_peak/{name}"] = below_peak(
+            [scores[name].score for _, scores in sorted(history.items()) if name in scores]
+        )
     metrics["forgetting_index"] = forgetting_index(retentions)
     return metrics
 

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from recap.evaluation.outcomes import Outcome, Outcomes, read_outcomes
 from recap.evaluation.scores import CapabilityScore, score_of
 from recap.experiment.config import LoadedConfig
+from recap.runs import outcomes as kept
 from recap.runs.forgotten_table import forgotten_rows
 from recap.runs.measured import read_run
 from recap.runs.run import Run
@@ -127,6 +128,36 @@ def test_a_resumed_run_keeps_the_same(small: Small, tmp_path: Path) -> None:
     assert metrics(resumed) == metrics(whole)
 
 
+@pytest.mark.parametrize("step", [0, 1])
+def test_an_evaluation_whose_record_fails_is_made_again(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """As on a disk that is full for a moment: the run ends, and the one that goes on lacks nothing."""
+    measured = (
+        "train.capabilities = [@arithmetic/Capability()]",
+        "Capability.examples = 2",
+        "train.evaluate_every = 1",
+    )
+    config = small("train.steps = 1", "checkpoints.save_model = False", *measured)
+    write = kept.write_outcomes
+
+    def full(path: Path, *given: Any) -> None:
+        if path.name == kept.file_name(step):
+            raise OSError(28, "No space left on device")
+        write(path, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "write_outcomes", full)
+        with pytest.raises(OSError, match="No space left"):
+            start(config, tmp_path / "run").execute()
+    again = start(config, tmp_path, resume=tmp_path / "run")
+    assert list(again.execute()) == [0, 1]
+    for wanted in (0, 1):
+        assert (tmp_path / "run" / "outcomes" / kept.file_name(wanted)).is_file()
+    for name, steps in {"capability/arithmetic": [0, 1], "below_peak/arithmetic": [1]}.items():
+        assert [m.step for m in client().get_metric_history(str(again.tracker.run_id), name)] == steps
+
+
 def test_a_fork_is_measured_against_the_base_of_its_parent(small: Small, tmp_path: Path) -> None:
     config = ("train.steps = 2", "checkpoints.every = 1", *MEASURED)
     parent = start(small(*config), tmp_path / "parent")
@@ -166,6 +197,18 @@ def test_metrics_by_hand(outcome: Callable[..., Outcome]) -> None:
     assert found["retention_above_chance/pick"] == pytest.approx(0, abs=1e-9)  # a quarter right is what guessing gives
     assert found["forgetting_index"] == pytest.approx(1 - (0.5 / 0.75 + 0) / 2)
     assert not any("sampled" in name or "floor" in name for name in found)
+
+
+def test_a_capability_that_an_evaluation_lacked_is_below_its_peak_of_the_others(
+    outcome: Callable[..., Outcome],
+) -> None:
+    """As of a run that was resumed without it, and again with it."""
+    rows = {"sums": [outcome(0, 1.0)], "words": [outcome(0, 1.0)]}
+    scores = {name: score_of(found) for name, found in rows.items()}
+    lower = {"sums": score_of([outcome(0, 0.0)]), "words": score_of([outcome(0, 0.5)])}
+    history = ScoreHistory({0: scores, 1: {"sums": scores["sums"]}, 2: lower})
+    found = forgetting_metrics(rows, rows, history)
+    assert (found["below_peak/sums"], found["below_peak/words"]) == (1.0, 0.5)
 
 
 def test_samples_give_pass_at_k_and_a_noise_floor(outcome: Callable[..., Outcome]) -> None:

@@ -18,6 +18,7 @@ import os, signal
 
 import recap.learning.intake as intake
 import recap.learning.trainer as trainer
+import recap.runs.outcomes as outcomes
 from accelerate import Accelerator
 
 place, rank = os.environ["PLACE"], os.environ["RANK"]
@@ -27,7 +28,7 @@ calls = []
 def broken(original, happens):
     def call(*given, **named):
         calls.append(original)
-        if len(calls) == 2 and rank == "1":
+        if len(calls) == 2 and rank == ("0" if place == "record" else "1"):
             happens()
         return original(*given, **named)
 
@@ -48,6 +49,8 @@ elif place == "stop":
     trainer.roll_out = broken(trainer.roll_out, asks_to_stop)
 elif place == "update":
     trainer.Trainer.passes = broken(trainer.Trainer.passes, breaks)
+elif place == "record":  # which the main process alone writes
+    outcomes.write_outcomes = broken(outcomes.write_outcomes, breaks)
 """
 BINDINGS = (
     "train.steps = 3",
@@ -105,3 +108,26 @@ def test_what_happens_to_one_process_ends_both_with_a_checkpoint(
     assert code == 0, output[-3000:]
     losses, found = losses_and_status(run)
     assert (list(losses), found) == ([1, 2, 3], "FINISHED")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_an_evaluation_whose_record_fails_ends_both_with_a_checkpoint(arguments: list[str], tmp_path: Path) -> None:
+    """That after step 1, which the resumed run makes again."""
+    run = tmp_path / "run"
+    measured = (
+        "train.capabilities = [@arithmetic/Capability()]",
+        "Capability.examples = 2",
+        "train.evaluate_every = 1",
+    )
+    code, output = train([*arguments, *(part for binding in measured for part in ("-b", binding))], "record")
+    assert code != 0
+    assert "out of luck" in output
+    assert [path.name for path in list_checkpoints(run)] == ["checkpoint-000001"], output[-3000:]
+    states = sorted(path.name for path in (run / "checkpoint-000001").glob("random_states_*"))
+    assert states == ["random_states_0.pkl", "random_states_1.pkl"], "both were there to write it"
+    code, output = train(["--resume", str(run)])
+    assert code == 0, output[-3000:]
+    client, run_id = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"]), str(read_record(run).mlflow_run_id)
+    assert [m.step for m in client.get_metric_history(run_id, "capability/arithmetic")] == [0, 1, 2, 3]
+    assert (run / "outcomes" / "step-000001.parquet").is_file()
