@@ -36,7 +36,8 @@ class Models:
         reference: None without a KL term, and under an adapter, whose base is the reference.
         held: the precision of weights that no optimizer moves (frozen ones, copies): that of the arithmetic; None: their own.
         weight_sync: sends weights to the generator and watches that they arrive; None without a generator.
-        generator_is_stale: whether the generator, where there is one, lacks the last update.
+        samplers_are_stale: whether who samples, the generator or the copy beside shards, lacks the weights as they are now;
+            to be set by whoever changes those of the scorer.
         base_fingerprint: of the weights that training began with, where they are to be loaded again.
         agree: whether something holds on all processes; they must ask together.
         trained_parameters: those of the scorer that the optimizer moves.
@@ -51,7 +52,7 @@ class Models:
         transformers.utils.logging.disable_progress_bar()  # there is one progress display, ours
         generator = experiment.rollout.generator
         self.weight_sync = None if generator is None else WeightSync(generator, accelerator)
-        self.generator_is_stale = generator is not None
+        self.samplers_are_stale = True
         if generator is not None:  # before minutes of loading
             generator.check()
             generator.connect()
@@ -98,11 +99,12 @@ class Models:
 
         The first time our own decoder's way of sharing prompts is settled, for what all processes can do.
         """
-        self.refresh()
-        if self.weight_sync is not None:
-            if self.generator_is_stale:
+        if self.samplers_are_stale:
+            self.refresh()
+            if self.weight_sync is not None:
                 self.weight_sync(self.loaded)
-                self.generator_is_stale = False
+            self.samplers_are_stale = False
+        if self.weight_sync is not None:
             return
         experiment, accelerator = self.experiment, self.accelerator
         asked: list[Asked] = [*(domain for domain in experiment.domains if domain.verifiers), *experiment.capabilities]
@@ -111,8 +113,11 @@ class Models:
                 settle_before_sampling(self.loaded, asked, accelerator.device, self.agree)
 
     def refresh(self) -> None:
-        """Gives `loaded` the weights as they are now, on all processes together; nothing where it has the same ones."""
-        if self.sharded:
+        """Gives `loaded` the weights as they are now, on all processes together; nothing where it has the same ones.
+
+        A generator still lacks them then.
+        """
+        if self.sharded and self.samplers_are_stale:
             refresh(self.loaded.model, self.scorer)
 
     @property

@@ -125,7 +125,7 @@ class Trainer:
     def roll_out(self, prompts: StepPrompts) -> list[PendingRewards]:
         """Completions of the prompts that are trained by reinforcement; each part is judged while the next is sampled."""
         sampling, pending = self.experiment.rollout, []
-        self.get_ready()
+        self.models.ready_to_sample()
         self.loaded.model.eval()
         with local_work(self.accelerator), self.accelerator.autocast():
             for part in prompts.reinforced:

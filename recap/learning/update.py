@@ -140,7 +140,7 @@ class Update:
         if finite:
             self.begun = True
             self.models.optimizer.step()
-            self.models.generator_is_stale = True
+            self.models.samplers_are_stale = True
         self.models.optimizer.zero_grad()
         return finite
 

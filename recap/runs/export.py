@@ -83,6 +83,7 @@ def export_checkpoint(experiment: Experiment, checkpoint: Path, directory: Path,
         raise ValueError(f"no complete checkpoint under {str(checkpoint)!r}")
     trainer = Trainer(experiment)  # the checkpoint is a trainer's: sharded or not, it knows how to read it
     load_checkpoint(trainer.accelerator, found)
+    trainer.models.samplers_are_stale = True
     trainer.models.refresh()
     write = export_adapter if adapter_alone else export_model
     write(trainer.loaded, directory, trainer.accelerator)

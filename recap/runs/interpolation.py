@@ -80,6 +80,7 @@ def interpolate(
     with experiment.rewards:
         for alpha in alphas:
             load_checkpoint(accelerator, checkpoint)
+            models.samplers_are_stale = True
             models.refresh()
             mix(loaded.model, base, alpha)
             if models.weight_sync is not None:

@@ -80,6 +80,7 @@ class RunState:
         trainer, notices = self.trainer, [f"going on from {checkpoint}"]
         self._check_same(read_state(checkpoint), checkpoint)
         state = load_checkpoint(trainer.accelerator, checkpoint)
+        trainer.models.samplers_are_stale = True
         trainer.step_number = state["step"]
         trainer.models.go_on_after(trainer.step_number)
         self.skipped_in_a_row = state["skipped_in_a_row"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,21 @@ def test_a_step_reports_every_objective(small: Small) -> None:
     assert {f"reward/{n}" for n in names - {"next_token"}} <= set(result.metrics)
     assert result.metrics["signal/next_token"] > 1  # nats per character of a model that knows nothing: about log 68
     assert result.metrics["completion_tokens"] > 0
+
+
+def test_no_second_of_a_step_is_counted_twice(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where bringing the sampler's weights up to date takes longer than the update: a sharded model, a generator."""
+    trainer = Trainer(small().experiment)
+    ready = trainer.models.ready_to_sample
+
+    def slowly() -> None:
+        time.sleep(2)
+        ready()
+
+    monkeypatch.setattr(trainer.models, "ready_to_sample", slowly)
+    found = trainer.step().metrics
+    assert found["rollout_seconds"] + found["verify_seconds"] <= found["step_seconds"]
+    assert found["update_seconds"] >= 0
 
 
 def test_micro_batches_give_the_same_gradient(small: Small) -> None:

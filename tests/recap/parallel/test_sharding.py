@@ -21,6 +21,7 @@ from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState, PartialState
 from torch import nn
 
+import recap.learning.models
 import recap.model.scoring
 from recap.experiment.config import load_config
 from recap.learning.trainer import Trainer
@@ -82,11 +83,20 @@ def fsdp_on_cpu(mixed_precision: str) -> None:
 
 def two_steps(bindings: list[str]) -> dict[str, Any]:
     trainer = Trainer(load_config(QUICKSTART, bindings).experiment)
+    gathered = []
+
+    def counted(*given: Any) -> None:
+        gathered.append(trainer.step_number)
+        refresh(*given)
+
+    recap.learning.models.refresh = counted
     with trainer.experiment.rewards:
         metrics = [trainer.step().metrics for _ in range(2)]
+    for _ in range(2):  # as for an evaluation, and then the next step
+        trainer.models.ready_to_sample()
     trainer.models.refresh()
     weights = {name: value.detach() for name, value in trainer.loaded.model.named_parameters()}
-    return {"metrics": metrics, "weights": weights, "sharded": trainer.models.sharded}
+    return {"metrics": metrics, "weights": weights, "sharded": trainer.models.sharded, "gathered": gathered}
 
 
 def run_whole_and_resumed(directory: Path, bindings: list[str]) -> dict[str, Any]:
@@ -214,6 +224,7 @@ def test_two_processes_that_share_a_model_do_the_steps_of_one(tmp_path: Path) ->
     for rank in launch("fsdp", 2, tmp_path, checkpointed):
         assert rank["sharded"]
         assert_same_steps(rank, alone)
+        assert rank["gathered"] == [0, 1, 2], "once after every update"
         assert "fsdp_transformer_layer_cls_to_wrap" in rank["refusal"]
 
 

@@ -174,7 +174,7 @@ def test_every_step_samples_with_the_weights_of_the_last_update(
         assert metrics["sampler_difference"] < 1e-3
         assert metrics["sync_difference"] < 1e-4
         assert len(server.posted("/collective_rpc")) == step + 1
-    trainer.models.generator_is_stale = False  # as if the third update were none
+    trainer.models.samplers_are_stale = False  # as if the third update were none
     stale = trainer.step().metrics
     assert stale["sampler_difference"] > 0.01
     assert abs(stale["sampler_ratio"] - 1) > 1e-3
