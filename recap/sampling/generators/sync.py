@@ -9,6 +9,7 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from recap.model.weights import whole_parameters
+from recap.parallel.local_work import FailedTogether
 from recap.sampling.generators.base import Generator, GeneratorError
 from recap.sampling.generators.probe import Probe
 from registry.backends.base import LoadedModel
@@ -24,6 +25,10 @@ SLACK = 1e-3
 """What a later one may be beyond that, in nats: with equal precision the first is next to 0."""
 HIGHEST_FLOOR = 0.5
 """The largest first difference that can be rounding, in nats; other weights altogether differ by more."""
+
+
+class SyncError(GeneratorError, FailedTogether):
+    """Weights did not arrive as they are; an error of another library is the cause on the process that had it."""
 
 
 class WeightSync:
@@ -49,19 +54,24 @@ class WeightSync:
         """Gives the generator the weights of `loaded`; called by every process. None samples in the meantime.
 
         Raises:
-            GeneratorError: on every process, where they did not arrive on one.
+            SyncError: on every process, where they did not arrive on one, for whatever reason.
         """
         difference, failure = 0.0, ""
+        cause: Exception | None = None
         try:
             send_weights(self.generator, loaded.model, self.accelerator)
             if has_generator(self.generator, self.accelerator):
                 difference = self._compare(loaded)
         except GeneratorError as error:
             failure = str(error)
+        except (
+            Exception
+        ) as error:  # an engine's, or of a device without memory for the probe: the others wait to hear of it
+            cause, failure = error, f"{self.generator.where}: {type(error).__name__}: {error}"
         outcomes: list[tuple[float, str]] = gather_object([(difference, failure)])  # also: nobody samples before this
         for _, failure in outcomes:
             if failure:
-                raise GeneratorError(failure)
+                raise SyncError(failure) from cause
         self._judge([found for found, _ in outcomes])
 
     def _compare(self, loaded: LoadedModel) -> float:
@@ -94,7 +104,7 @@ class WeightSync:
             if first
             else f"where it was {self.floor:.2g} before the first update"
         )
-        raise GeneratorError(
+        raise SyncError(
             f"{self.generator.where}: weights were sent, but did not arrive as they are: the log-probs of a fixed prompt differ"
             f" by {self.difference:.2g} nats from those of the model in training ({before}; at most {limit:.2g} is taken for"
             " rounding). Completions would come from another model than the one that is trained. Is the server used by"

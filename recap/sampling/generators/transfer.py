@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -47,16 +48,19 @@ class FileTransfer:
         self.sent += 1
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            folder.mkdir(parents=True)
-            for number, bucket in enumerate(buckets(parameters)):
-                save_file(_apart(bucket), folder / f"model-{number:05d}.safetensors")
-        except OSError as error:
-            raise GeneratorError(f"vllm_server.weights_directory: cannot write weights: {error}") from error
-        try:
+            self._write(parameters, folder)
             arguments = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
             self.server.post("/collective_rpc", arguments)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _write(self, parameters: Iterable[tuple[str, Tensor]], folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True)
+            for number, bucket in enumerate(buckets(parameters)):
+                save_file(_apart(bucket), folder / f"model-{number:05d}.safetensors")
+        except (OSError, SafetensorError) as error:  # a full disk is no OSError to safetensors
+            raise GeneratorError(f"vllm_server.weights_directory: cannot write weights: {error}") from error
 
 
 class NCCLTransfer:

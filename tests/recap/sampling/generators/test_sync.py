@@ -134,6 +134,7 @@ TWO_PROCESSES = """
 import json, sys
 from recap.experiment.config import load_config
 from recap.learning.trainer import Trainer
+from recap.parallel.local_work import FailedTogether
 from recap.sampling.generators import GeneratorError, VLLMServer
 experiment = load_config("experiments/quickstart.gin", json.loads(sys.argv[1])).experiment
 trainer = Trainer(experiment)
@@ -144,16 +145,22 @@ if sys.argv[2] == "own":  # as if each process had a generator of its own, of wh
         VLLMServer.sync = lambda self, parameters: None
         score, first = VLLMServer.score, []
         VLLMServer.score = lambda *given: first[0] if first else first.append(score(*given)) or first[0]
+if sys.argv[2] == "dies":  # an error of the engine's own, in one process
+    def dead(self, parameters):
+        raise RuntimeError("the engine has died")
+    VLLMServer.syncs_on_every_process = True
+    VLLMServer.sync = dead if rank else VLLMServer.sync
 try:
     with experiment.rewards:
         trainer.step()
         trainer.step()
 except GeneratorError as error:
+    assert isinstance(error, FailedTogether), "they can write a checkpoint together"
     sys.stdout.write("RANK " + json.dumps([rank, str(error)]) + "\\n")
 """
 
 
-@pytest.mark.parametrize("case", ["shared", "own", "refuses"])
+@pytest.mark.parametrize("case", ["shared", "own", "refuses", "dies"])
 def test_every_process_stops(
     case: str, small_bindings: list[str], server: Any, through_server: list[str], tmp_path: Path
 ) -> None:
@@ -173,4 +180,5 @@ def test_every_process_stops(
     found = dict(json.loads(line.split("RANK ", 1)[1]) for line in done.stdout.splitlines() if "RANK " in line)
     assert found.keys() == {0, 1}
     assert found[0] == found[1]
-    assert ("no such tensor" if case == "refuses" else "did not arrive as they are") in found[0]
+    said = {"refuses": "no such tensor", "dies": "RuntimeError: the engine has died"}
+    assert said.get(case, "did not arrive as they are") in found[0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 import torch
 
 from recap.model.weights import whole_parameters
-from recap.sampling.generators import GeneratorError
+from recap.sampling.generators import GeneratorError, VLLMServer
 from recap.sampling.generators.http import JsonServer
 from recap.sampling.generators.transfer import NCCLTransfer, buckets
 from registry.backends.base import LoadedModel
@@ -31,6 +33,22 @@ def test_tied_weights_come_once(trained: LoadedModel) -> None:
     assert "lm_head.weight" not in found  # the embedding's
     assert set(trained.model.state_dict()) - set(found) == {"lm_head.weight"}
     assert not any(tensor.requires_grad for tensor in found.values())
+
+
+def test_files_that_cannot_be_written_are_one_readable_error(
+    trained: LoadedModel, generator: VLLMServer, tmp_path: Path
+) -> None:
+    """As on a full disk, which safetensors has an error of its own for; nothing stays there."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(
+            GeneratorError, match=r"vllm_server\.weights_directory: cannot write weights: .*File too large"
+        ):
+            generator.sync(whole_parameters(trained.model))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "weights").iterdir()) == []
 
 
 class Client:
