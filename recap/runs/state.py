@@ -26,7 +26,7 @@ class Snapshot:
     step: int
     reweighting: dict[str, Any]
     signals: dict[str, Any]
-    sources: dict[str, dict[str, Any]]
+    sources: Mapping[str, dict[str, Any]]
     gradients: dict[str, Tensor]
     random: dict[str, Any]
 
@@ -61,7 +61,7 @@ class RunState:
             "objectives": [objective.name for objective in trainer.objectives],
             "reweighting": trainer.reweighting.state_dict(),
             "signals": trainer.signals.state_dict(),
-            "sources": sources if alone else source_states(sources, trainer.accelerator),
+            "sources": dict(sources) if alone else source_states(sources, trainer.accelerator),
             "seed": trainer.experiment.seed,
             "gradient_method": trainer.experiment.gradient_method,
             "unsaved": self.unsaved,
@@ -117,7 +117,7 @@ class RunState:
                     )
 
     def snapshot(self) -> Snapshot:
-        """The state now, before a step; a few kilobytes."""
+        """The state now, before a step: a few kilobytes, and what the sources remember, which the prefetch holds too."""
         trainer = self.trainer
         trainer.update.begun = False
         return Snapshot(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
+import time
+import timeit
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +113,44 @@ def test_it_is_taken_back(small: Small, rows: str) -> None:
     assert [prompt.example.id for part in again.reinforced for _, prompt in part.drawn] == [
         prompt.example.id for rollout in first.rollouts for prompt in rollout.prompts
     ]
+
+
+def test_what_sources_remember_is_copied_once_a_step_and_quickly(small: Small) -> None:
+    """As a filter does, which remembers every position that it kept; here a source that shares what it hands out."""
+
+    class Remembers(Arithmetic):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept = [*range(100_000)]
+
+        def take(self, *share: int) -> list[Example]:
+            self.kept.append(self.position)
+            return super().take(*share)
+
+        def state_dict(self) -> dict[str, Any]:
+            return super().state_dict() | {"kept": self.kept}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            super().load_state_dict(state)
+            self.kept = state["kept"]
+
+    def seconds(work: Callable[[], Any]) -> float:
+        return min(timeit.repeat(work, timer=time.process_time, number=1, repeat=5))
+
+    config = small(*ONE)
+    [domain] = config.experiment.domains
+    object.__setattr__(domain, "source", Remembers())
+    trainer = Trainer(config.experiment)
+    prefetch, before = trainer.prefetch, trainer.prefetch.states()
+    assert seconds(prefetch.states) < seconds(lambda: copy.deepcopy(before)) / 2
+    trainer.step()
+    assert prefetch.states() is prefetch.states(), "those of the step that was read ahead"
+    assert domain.source.kept[-2:] == [0, 8]
+    for _ in range(2):
+        assert len(before["arithmetic"]["kept"]) == 100_000
+        prefetch.load(before)
+        domain.source.take(1)
+        assert domain.source.kept[-2:] == [99_999, 0]
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
