@@ -18,10 +18,12 @@ import recap.learning.trainer
 from recap.cli import app
 from recap.experiment.config import LoadedConfig
 from recap.learning.prefetch import Prefetch
+from recap.learning.trainer import Trainer
 from recap.parallel.local_work import Interrupted, StopRequest
 from recap.runs.checkpoint import CheckpointError, list_checkpoints, read_state
 from recap.runs.run import Run
 from recap.runs.run_directory import last_step_begun, read_record
+from recap.runs.skip import pass_over
 from registry.reweighting.base import ReweightingPolicy
 
 Small = Callable[..., LoadedConfig]
@@ -258,6 +260,39 @@ def test_a_step_that_was_killed_without_a_word_is_known(small: Small, tmp_path: 
     again.execute()
     assert read_record(run.directory).passed_over == (4,)
     assert [step for step, _ in metrics(again.tracker.run_id)["loss"]] == [1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("at_end", ["repeat", "drop_out", "end_run"])
+def test_steps_that_are_passed_over_move_the_sources_on_as_taken_ones(
+    small: Small, tmp_path: Path, at_end: str
+) -> None:
+    """Near the end of a source the mixture is left with less of it, and with more of the others."""
+    (tmp_path / "rows.jsonl").write_text('{"question": "1+1=?", "answer": "2"}\n' * 9)
+    bindings = (
+        "train.domains = [@first/Domain(), @second/Domain()]",
+        f"first/Domain.at_end = '{at_end}'",
+        "first/Domain.source = @replay.jsonl()",
+        f"replay.jsonl.path = '{tmp_path}/rows.jsonl'",
+        "second/Domain.source = @replay.arithmetic()",
+        "Domain.objectives = {'exact': @verifiers.exact_match()}",
+        "train.mixture = @mixtures.uniform()",
+        "train.steps = 5",
+    )
+    found = []
+    for passed_over in (False, True):
+        trainer = Trainer(small(*bindings).experiment)
+        positions = []
+        while not trainer.experiment.over(trainer.step_number):
+            if passed_over:
+                pass_over(trainer)
+            else:
+                trainer.draw()
+                trainer.step_number += 1
+            positions.append([domain.source.position for domain in trainer.domains])
+        found.append(positions)
+    assert found[0] == found[1]
+    assert len(found[0]) == (3 if at_end == "end_run" else 5)
+    assert found[0][2] == ([12, 12] if at_end == "repeat" else [9, 15])
 
 
 def test_the_step_that_is_read_ahead_is_the_one_to_leave_out(
