@@ -49,6 +49,24 @@ class StepResult:
     weights: Mapping[str, float]
 
 
+def accelerator_of(experiment: Experiment) -> Accelerator:
+    """The processes of this launch, for an experiment.
+
+    Raises:
+        ValueError: it cannot be trained on them.
+    """
+    join_processes(experiment.collective_timeout_s)
+    accelerator = Accelerator(
+        mixed_precision=experiment.mixed_precision,
+        # A step may hold no picture: then nothing reaches the vision tower on that process. Gradients live in the
+        # buckets that are summed over processes, not beside them: 4 bytes per trained parameter less.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)],
+        fsdp_plugin=fsdp_plugin(experiment.mixed_precision),
+    )
+    check_layout(experiment, live_layout(accelerator))
+    return accelerator
+
+
 class Trainer:
     """Trains the model of an experiment, a step at a time.
 
@@ -62,15 +80,7 @@ class Trainer:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        join_processes(experiment.collective_timeout_s)
-        self.accelerator = Accelerator(
-            mixed_precision=experiment.mixed_precision,
-            # A step may hold no picture: then nothing reaches the vision tower on that process. Gradients live in the
-            # buckets that are summed over processes, not beside them: 4 bytes per trained parameter less.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)],
-            fsdp_plugin=fsdp_plugin(experiment.mixed_precision),
-        )
-        check_layout(experiment, live_layout(self.accelerator))
+        self.accelerator = accelerator_of(experiment)
         # Before minutes of loading a model, and before anybody waits for a process that downloads.
         self.opened = on_each_machine_first(self.accelerator, lambda: open_sources(experiment))
         set_seed(experiment.seed)

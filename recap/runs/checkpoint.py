@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
 from accelerate.utils import RNG_STATE_NAME
@@ -25,6 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recap.parallel.processes import everywhere
+
+if TYPE_CHECKING:  # who only looks for a checkpoint need not wait for what trains
+    from recap.learning.models import Models
 
 STATE_FILE = "recap_state.json"
 TENSORS_FILE = "recap_state.safetensors"
@@ -219,6 +222,18 @@ def load_checkpoint(accelerator: Accelerator, checkpoint: Path) -> dict[str, Any
             raise
         raise _damaged(checkpoint, error) from error
     return read_state(checkpoint)
+
+
+def load_weights(models: Models, checkpoint: Path) -> None:
+    """Gives the model, and the copy of it that samples, the weights of a checkpoint; it cannot be trained after that.
+
+    Raises:
+        ValueError: as `load_checkpoint`.
+    """
+    models.accelerator._optimizers.clear()  # the optimizer's moments, two more models, need not be read
+    load_checkpoint(models.accelerator, checkpoint)
+    models.samplers_are_stale = True
+    models.refresh()
 
 
 def clean_up(directory: Path) -> None:

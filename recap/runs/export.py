@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -11,10 +12,11 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from recap.experiment.experiment import Experiment
-from recap.learning.trainer import Trainer
+from recap.learning.models import Models
+from recap.learning.trainer import accelerator_of
 from recap.model.adapters import ADAPTER_NAME, adapted_layers, has_adapter
 from recap.model.weights import whole, whole_parameters
-from recap.runs.checkpoint import latest_checkpoint, load_checkpoint
+from recap.runs.checkpoint import latest_checkpoint, load_weights
 from registry.backends.base import LoadedModel
 
 
@@ -67,7 +69,7 @@ def export_run(experiment: Experiment, loaded: LoadedModel, run: Path, accelerat
 
 
 def export_checkpoint(experiment: Experiment, checkpoint: Path, directory: Path, *, adapter_alone: bool) -> None:
-    """Writes the model of a checkpoint, or its adapter alone, to `directory`.
+    """Writes the model of a checkpoint, or its adapter alone, to `directory`; needs neither the data nor the generator.
 
     Args:
         experiment: of the run that the checkpoint is from.
@@ -81,12 +83,12 @@ def export_checkpoint(experiment: Experiment, checkpoint: Path, directory: Path,
     found = latest_checkpoint(checkpoint)
     if found is None:
         raise ValueError(f"no complete checkpoint under {str(checkpoint)!r}")
-    trainer = Trainer(experiment)  # the checkpoint is a trainer's: sharded or not, it knows how to read it
-    load_checkpoint(trainer.accelerator, found)
-    trainer.models.samplers_are_stale = True
-    trainer.models.refresh()
+    # Sharded or not, the checkpoint is read as it was written; who samples, and what is drawn from, is not needed.
+    alone = replace(experiment, rollout=replace(experiment.rollout, generator=None), drift=None)
+    models = Models(alone, accelerator_of(alone))
+    load_weights(models, found)
     write = export_adapter if adapter_alone else export_model
-    write(trainer.loaded, directory, trainer.accelerator)
+    write(models.loaded, directory, models.accelerator)
 
 
 @contextmanager

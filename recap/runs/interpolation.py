@@ -24,7 +24,7 @@ from recap.experiment.experiment import Experiment
 from recap.learning.trainer import Trainer
 from recap.model.interpolation import mix, weights_of
 from recap.parallel.processes import is_main_process
-from recap.runs.checkpoint import latest_checkpoint, load_checkpoint, read_state
+from recap.runs.checkpoint import latest_checkpoint, load_weights, read_state
 from recap.runs.run_directory import run_directory
 from recap.runs.spill import Entry
 from recap.runs.sync import log_afterwards
@@ -74,14 +74,11 @@ def interpolate(
         raise ValueError("the experiment has no capabilities to evaluate: bind train.capabilities")
     trainer = Trainer(experiment)
     models, accelerator, loaded = trainer.models, trainer.accelerator, trainer.loaded
-    accelerator._optimizers.clear()  # nothing is trained: its moments, two more models, need not be read
     models.ready_to_sample()
     base, step = weights_of(loaded.model), int(read_state(checkpoint)["step"])
     with experiment.rewards:
         for alpha in alphas:
-            load_checkpoint(accelerator, checkpoint)
-            models.samplers_are_stale = True
-            models.refresh()
+            load_weights(models, checkpoint)
             mix(loaded.model, base, alpha)
             if models.weight_sync is not None:
                 models.weight_sync(loaded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,25 @@ def test_a_checkpoint_is_exported_by_a_command(finished: Run, tmp_path: Path) ->
     assert code == 0, output
     model = peft.PeftModel.from_pretrained(base(), tmp_path / "alone")
     torch.testing.assert_close(logits(model), expected, atol=1e-6, rtol=0)
+
+
+def test_an_export_asks_for_the_weights_alone(finished: Run, tmp_path: Path) -> None:
+    """On a machine without the data, without the generator's server, and without the moments of the optimizer."""
+    checkpoint = tmp_path / "run" / "checkpoint-000002"
+    shutil.copytree(finished.directory, tmp_path / "run", symlinks=True)
+    (checkpoint / "optimizer.bin").unlink()
+    elsewhere = (
+        "counting/Domain.source = @replay.jsonl()",
+        f"replay.jsonl.path = '{tmp_path}/gone.jsonl'",
+        "rollout.generator = @vllm_server()",
+        "vllm_server.url = 'http://127.0.0.1:9'",
+        f"vllm_server.weights_directory = '{tmp_path}'",
+    )
+    bindings = [part for binding in elsewhere for part in ("-b", binding)]
+    code, output = command(str(checkpoint), "--output", str(tmp_path / "merged"), *bindings)
+    assert code == 0, output
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits(model), logits(finished.trainer.loaded.model), atol=1e-5, rtol=0)
 
 
 def test_a_command_that_cannot_export_says_so_in_one_line(small: Small, tmp_path: Path) -> None:
