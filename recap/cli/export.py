@@ -36,5 +36,6 @@ def export(
     except ValueError as error:
         fail(error)
     except OSError as error:
-        fail(cannot_write("--output", output, error))
+        # What has no number is no disk's: transformers raises it for a model that is not there.
+        fail(error if error.errno is None else cannot_write("--output", output, error))
     print(f"wrote {output}")

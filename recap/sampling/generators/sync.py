@@ -64,9 +64,7 @@ class WeightSync:
                 difference = self._compare(loaded)
         except GeneratorError as error:
             failure = str(error)
-        except (
-            Exception
-        ) as error:  # an engine's, or of a device without memory for the probe: the others wait to hear of it
+        except Exception as error:  # an engine's, or a full device's at the probe: the others wait to hear of it
             cause, failure = error, f"{self.generator.where}: {type(error).__name__}: {error}"
         outcomes: list[tuple[float, str]] = gather_object([(difference, failure)])  # also: nobody samples before this
         for _, failure in outcomes:
