@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from recap.runs.checkpoint import list_checkpoints
+from recap.runs.checkpoint import list_checkpoints, read_state
 from recap.runs.run_directory import read_record
 from tests.processes import torchrun
 
@@ -131,3 +132,49 @@ def test_an_evaluation_whose_record_fails_ends_both_with_a_checkpoint(arguments:
     client, run_id = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"]), str(read_record(run).mlflow_run_id)
     assert [m.step for m in client.get_metric_history(run_id, "capability/arithmetic")] == [0, 1, 2, 3]
     assert (run / "outcomes" / "step-000001.parquet").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_a_run_goes_on_on_another_number_of_processes(
+    small_bindings: list[str], tmp_path: Path, before: int, after: int
+) -> None:
+    """As on one that was left alone: positions, what was skipped, λ, and the loss of the step that comes next."""
+    rows = [{"question": f"{n}+1=?", "answer": str(n + 1)} for n in range(11)]
+    rows[2] = rows[9] = {"question": None, "answer": "3"}
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    more = (
+        "train.domains = [@first/Domain(), @second/Domain()]",
+        "first/Domain.source = @replay.jsonl()",
+        f"replay.jsonl.path = '{tmp_path}/rows.jsonl'",
+        "replay.jsonl.shuffle = False",
+        "first/Domain.objectives = {'tags': @verifiers.answer_format(), 'imitated': @next_token_prediction()}",
+        "second/Domain.source = @replay.arithmetic()",
+        "second/Domain.objectives = {'exact': @verifiers.exact_match()}",
+        "train.mixture = @mixtures.uniform()",
+        "reweighting.recap.window = 1",
+        "reweighting.recap.temperature = 0.2",
+        "adamw.schedule = 'constant'",
+        "checkpoints.save_model = False",
+    )
+    bindings = [part for binding in (*small_bindings, *more) for part in ("-b", binding)]
+    found = []
+    for name, launches in {"whole": [(1, 4)], "moved": [(before, 2), (after, 4)]}.items():
+        given = ["experiments/quickstart.gin", "--allow-unused", "--output", str(tmp_path / name), *bindings]
+        for processes, steps in launches:
+            code, output = train([*given, "-b", f"train.steps = {steps}"], processes=processes)
+            assert code == 0, output[-3000:]
+            given = ["--resume", str(tmp_path / name)]
+        state = read_state(tmp_path / name / "checkpoint-000004")
+        run_id = str(read_record(tmp_path / name).mlflow_run_id)
+        client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+        weights = [metric.value for metric in client.get_metric_history(run_id, "weight/imitated")]
+        found.append((losses_and_status(tmp_path / name)[0], weights, state["sources"]))
+    (whole_losses, whole_weights, whole_sources), (losses, weights, sources) = found
+    assert sources == whole_sources
+    assert sum(whole_sources["first"]["malformed"]["counts"].values()) == 3  # in steps 1 and 3, and again in step 4
+    assert losses == pytest.approx(whole_losses, rel=1e-3)
+    assert weights == pytest.approx(whole_weights, rel=1e-2)
+    assert len(weights) == 4
+    assert weights[-1] != weights[0] == 1, "λ has moved"
