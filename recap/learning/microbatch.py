@@ -184,7 +184,7 @@ def _share_of(
         prefix = None
         groups, members = torch.tensor(share.groups, device=ids.device), slice(share.members.start, share.members.stop)
         rows = (groups[:, None] * rollout.group_size + torch.tensor(share.members, device=ids.device)).flatten()
-        length = int(mask[rows].sum(1).max())
+        length = max(1, int(mask[rows].sum(1).max()))  # of empty completions a column of padding, as `collate` leaves
         ids, mask, loss_mask = (part[rows, :length] for part in (ids, mask, loss_mask))
         sampler = None if sampler is None else sampler[rows, :length]
         combined = None if combined is None else combined[groups, members]

@@ -6,6 +6,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,27 @@ def test_a_bound_on_tokens_gives_the_same_gradient(small: Small, bindings: tuple
     for found, counted in zip(gradients[1:], statistics[1:], strict=True):
         assert (found - gradients[0]).norm() < 1e-4 * gradients[0].norm()
         torch.testing.assert_close(counted, statistics[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("binding", ["train.accumulation_steps = 8", "scoring.max_tokens = 1"])
+def test_a_micro_batch_of_empty_completions_gives_the_same_gradient(small: Small, binding: str) -> None:
+    """A generator may leave nothing (`collate`), of a whole group or of half of one; with a KL term no group is skipped."""
+    gradients = []
+    for bindings in ((), (binding,)):
+        trainer = Trainer(small("grpo.kl_coefficient = 0.1", "rollout.group_size = 4", *bindings).experiment)
+        for domain in trainer.domains:
+            for objective in domain.objectives:
+                domain.objectives[objective] = Hashed()  # type: ignore[index]
+        batch = trainer.verify(trainer.roll_out(prompts := trainer.draw()), prompts)
+        mask = batch.rollouts[0].completion_mask.clone()
+        mask[:6] = 0  # the first group, and the first half of the second
+        batch.rollouts[0] = replace(batch.rollouts[0], completion_mask=mask)
+        counts, _ = trainer.count(batch)
+        weights = trainer.reweighting.weights
+        trainer.update.forward_backward(trainer.passes(batch, counts, weights), counts, weights)
+        gradients.append(torch.cat([p.grad.flatten() for p in trainer.loaded.model.parameters()]))
+    assert gradients[0].norm() > 0
+    assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
 
 
 def test_what_saves_work_changes_nothing(small: Small) -> None:
