@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from registry.answer_places import find_answer
 from registry.example import MalformedExample
+from registry.replay.written import ClassName
 
 Fields = Mapping[str, Any]
 Converter = Callable[[Fields], Fields]
@@ -27,6 +28,8 @@ def plain(fields: Fields) -> Fields:
 def choice_index(fields: Fields) -> Fields:
     """The answer is the number of the right choice, from 0, written as text: ``'2'`` for C. A number needs no help."""
     answer = fields["answer"]
+    if isinstance(answer, ClassName):
+        answer = answer.number
     try:
         index = float("nan") if isinstance(answer, bool) else float(answer)
     except (TypeError, ValueError, OverflowError):

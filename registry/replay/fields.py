@@ -21,6 +21,7 @@ import numpy as np
 from registry.core import near_matches
 from registry.example import MalformedExample
 from registry.replay.converters import CONVERTERS, Converter
+from registry.replay.written import ClassName
 
 FIELDS = ("question", "answer", "image", "choices", "target", "id")
 """What a row may give. `image` is one picture or a list; everything else is described in `registry.example.Example`."""
@@ -187,6 +188,8 @@ def answer_text(value: Any, choices: Sequence[str]) -> str:
     several = spellings(value)
     if several:
         return several[0]
+    if choices and isinstance(value, ClassName) and value.isdigit():
+        value = value.number  # names "1" to "4", of four choices
     if choices and isinstance(value, float) and value.is_integer() and str(value) not in choices:
         value = int(value)  # a column of numbers with a null became one of floats
     if choices and isinstance(value, int) and not isinstance(value, bool):

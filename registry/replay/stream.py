@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from registry.replay.base import shuffled_row
+from registry.replay.written import as_written, readers_of
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -29,6 +30,7 @@ class Stream:
 
     def __init__(self, dataset: IterableDataset, window: int, seed: int | None) -> None:
         self._dataset = dataset
+        self._readers = readers_of(dataset.features)
         self._size = window
         self._seed = seed
         self._end: int | None = None  # rows of the stream
@@ -38,7 +40,7 @@ class Stream:
         self._start_over()
 
     def row(self, position: int) -> tuple[int, dict[str, Any]]:
-        """The number of the row at a position, in the order of the stream, and its columns.
+        """The number of the row at a position, in the order of the stream, and its columns as they were written.
 
         Raises:
             ValueError: the stream is empty.
@@ -56,7 +58,7 @@ class Stream:
             windows = 0 if self._end is None else -(-self._end // self._size)
             count = epoch * windows + window  # of the windows met until then: each has an order of its own
             place = shuffled_row(count * len(self._rows) + place, len(self._rows), self._seed)
-        return window * self._size + place, self._rows[place]
+        return window * self._size + place, as_written(self._rows[place], self._readers)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the window in memory starts."""

@@ -377,17 +377,3 @@ def test_bound_in_gin(tmp_path):
     finally:
         gin.clear_config()
     assert example.question == "q"
-
-
-def test_numbers_of_few_bits_and_names_of_classes_are_read_as_they_were_written(tmp_path):
-    rows = {"question": ["a", "b"], "answer": [0.1, 2.7]}
-    short = saved(tmp_path, rows, "short", answer=datasets.Value("float32"))
-    assert [example.answer for example in in_order(HubDataset(short, shuffle=False))] == ["0.1", "2.7"]
-    named = saved(tmp_path, rows | {"answer": [1, 0]}, "named", answer=datasets.ClassLabel(names=["cat", "dog"]))
-    assert [example.answer for example in in_order(HubDataset(named, shuffle=False))] == ["dog", "cat"]
-    unlabelled = saved(
-        tmp_path, rows | {"answer": [1, -1]}, "unlabelled", answer=datasets.ClassLabel(names=["cat", "dog"])
-    )
-    assert [example.answer for example in HubDataset(unlabelled, shuffle=False).take(1)] == ["dog"]
-    numbered = saved(tmp_path, rows | {"answer": [1, 0]}, "numbered", answer=datasets.ClassLabel(names=["0", "1"]))
-    assert [example.answer for example in in_order(HubDataset(numbered, shuffle=False))] == ["1", "0"]
