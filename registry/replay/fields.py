@@ -10,17 +10,14 @@ Example  question 'How many?', answer '3'
 
 from __future__ import annotations
 
-import ast
-import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from registry.core import near_matches
 from registry.example import MalformedExample
+from registry.replay.choices import LETTERS
 from registry.replay.converters import CONVERTERS, Converter
+from registry.replay.texts import is_blank, text
 from registry.replay.written import ClassName
 
 FIELDS = ("question", "answer", "image", "choices", "target", "id")
@@ -28,8 +25,6 @@ FIELDS = ("question", "answer", "image", "choices", "target", "id")
 
 METADATA = "metadata."
 """A field ``metadata.type`` ends up as ``example.metadata['type']``."""
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Columns = Mapping[str, str | Sequence[str]]
 """Field -> column; a list of columns stands for the list of their values, without empty ones. Of choices only the last may be
@@ -102,81 +97,13 @@ def rename(values: Mapping[str, Any], columns: Columns | None) -> dict[str, Any]
 def _gather(values: Mapping[str, Any], names: str | Sequence[str]) -> Any:
     if isinstance(names, str):
         return values.get(names)
-    return [value for value in map(values.get, names) if not _is_blank(value)]
+    return [value for value in map(values.get, names) if not is_blank(value)]
 
 
 def _check_no_gap(values: Mapping[str, Any], names: Sequence[str]) -> None:
-    blank = [_is_blank(values.get(name)) for name in names]
+    blank = [is_blank(values.get(name)) for name in names]
     if True in blank and False in blank[blank.index(True) :]:
         raise MalformedExample(f"choice {names[blank.index(True)]!r} is empty, and one behind it is not")
-
-
-def _is_blank(value: Any) -> bool:
-    """MMBench writes a choice that is not there as the text ``nan``."""
-    return value is None or value in ("", "nan") or (isinstance(value, float) and math.isnan(value))
-
-
-def text(value: Any, field: str) -> str:
-    """A non-empty text, without the space around it. Raises: MalformedExample."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, int | float) and not (isinstance(value, float) and math.isnan(value)):
-        return str(value)
-    if not isinstance(value, str):
-        raise MalformedExample(
-            f"{field} is {'missing' if value is None else f'of type {type(value).__name__}, not text'}"
-        )
-    if not value.strip():
-        raise MalformedExample(f"{field} is empty")
-    return value.strip()
-
-
-_SIDE_BY_SIDE = re.compile(r"""(?<=[\w.)'"])(['"])\s+(['"])(?=\S)""")
-
-
-def choices_of(value: Any) -> tuple[str, ...]:
-    """The choices in a list, or in text that holds a Python list (MMMU); none where there is nothing.
-
-    >>> choices_of("['2 cm', '3 cm']")
-    ('2 cm', '3 cm')
-    """
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, str) and value.strip():
-        if _SIDE_BY_SIDE.search(value):  # as numpy prints a list of texts: Python would join them
-            raise MalformedExample(f"choices {value[:80]!r} is a list without commas: write it as JSON")
-        try:
-            value = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-            raise MalformedExample(f"choices {value[:80]!r} is not a Python list") from error
-    if value is None or value == "":
-        return ()
-    if not isinstance(value, list | tuple):
-        raise MalformedExample(f"choices is of type {type(value).__name__}, not a list")
-    if len(value) > len(LETTERS):
-        raise MalformedExample(f"choices has {len(value)} entries: more than there are letters")
-    listed = tuple(text(choice, "a choice") for choice in value)
-    lettered = [
-        re.fullmatch(rf"\(?{letter}[).:] ?(\S.*)", choice, re.DOTALL)
-        for letter, choice in zip(LETTERS, listed, strict=False)
-    ]
-    if listed and all(lettered):  # "A. cat", "B. dog": the letters come with the question
-        return tuple(match[1] for match in lettered if match)
-    return listed
-
-
-def with_choices(question: str, choices: Sequence[str]) -> str:
-    """The question with its choices below, one lettered line each; unchanged where it lists them already.
-
-    >>> print(with_choices("Which is a mammal?", ("newt", "bat")))
-    Which is a mammal?
-    A. newt
-    B. bat
-    """
-    lettered = list(zip(LETTERS, choices, strict=False))
-    if all(re.search(rf"\b{letter}\W{{1,3}}{re.escape(choice)}", question) for letter, choice in lettered):
-        return question
-    return "\n".join([question, *(f"{letter}. {choice}" for letter, choice in lettered)]).strip()
 
 
 def answer_text(value: Any, choices: Sequence[str]) -> str:
@@ -216,7 +143,7 @@ def spellings(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         return ()
     answers = [item["answer"] if isinstance(item, Mapping) and "answer" in item else item for item in value]
-    answers = [answer for answer in answers if not _is_blank(answer)]
+    answers = [answer for answer in answers if not is_blank(answer)]
     numbers = [isinstance(answer, int | float) and not isinstance(answer, bool) for answer in answers]
     like_a_box = len(answers) == 4 and all(numbers)
     if not answers or like_a_box or not all(isinstance(a, str) or n for a, n in zip(answers, numbers, strict=True)):

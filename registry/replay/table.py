@@ -13,26 +13,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 from registry.example import BoxFrame, Example, MalformedExample, Size
 from registry.replay.base import MissingData, ReplaySource, shuffled_row
 from registry.replay.boxes import BoxOrder, box_text, boxes_text
+from registry.replay.choices import choices_of, letter_of, with_choices
 from registry.replay.converters import Converter
 from registry.replay.fields import (
     METADATA,
     Columns,
     answer_text,
     check_columns,
-    choices_of,
     converted,
     did_you_mean,
     rename,
     spellings,
     tagged,
-    text,
     wanted_columns,
-    with_choices,
 )
 from registry.replay.markers import place
 from registry.replay.pictures import load_images
 from registry.replay.reference_fault import check_option
 from registry.replay.rows import Chained, Exploded, NamedTable, Row, Sampled, Table
+from registry.replay.texts import text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,8 +45,8 @@ class RowSource(ReplaySource):
 
     Common to all: ``<image>`` markers within a question stay, those before it go (`registry.replay.markers`); choices are
     listed under it, lettered, unless it lists them already; the reference is what stands in the ``<answer>`` tag of an
-    answer, the letter for the number of a choice, or the first of a list of spellings (all are in
-    ``metadata['answers']``). A row whose picture is null is asked in text alone.
+    answer, the letter for the number or the label of a choice (`registry.replay.choices`), or the first of a list of
+    spellings (all are in ``metadata['answers']``). A row whose picture is null is asked in text alone.
 
     A picture that is not there, an empty answer, a box outside its frame and the like make a row a `MalformedExample`,
     which is skipped and counted; if none of the first rows can be used, the source is refused.
@@ -157,7 +156,7 @@ class RowSource(ReplaySource):
         if "image" in fields:
             folder = row.folder if self._image_root is None else self._image_root
             images, sizes = load_images(fields["image"], folder, self.max_image_side)
-        choices = choices_of(fields.get("choices"))
+        choices, labels = choices_of(fields.get("choices"))
         question, order = place(with_choices(_question(fields, images), choices), range(len(images)))
         file_size = sizes[order[0]] if order else None
         metadata = {
@@ -165,7 +164,7 @@ class RowSource(ReplaySource):
         }
         answer = fields.get("answer")
         if self.box_frame is None:
-            reference = check_option(answer_text(answer, choices), choices)
+            reference = check_option(answer_text(letter_of(answer, labels), choices), choices)
             if answers := spellings(answer):
                 metadata.setdefault("answers", answers)
         elif "image" in fields and not images:

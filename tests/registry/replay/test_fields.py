@@ -1,14 +1,13 @@
 import doctest
 import time
 
-import numpy as np
 import pytest
 
 from registry.example import MalformedExample
-from registry.replay import boxes, fields
+from registry.replay import boxes, choices, fields, texts
 
 
-@pytest.mark.parametrize("module", [boxes, fields])
+@pytest.mark.parametrize("module", [boxes, choices, fields, texts])
 def test_docstrings(module):
     result = doctest.testmod(module)
     assert result.attempted
@@ -40,7 +39,7 @@ def test_answer(value, choices, expected):
         (None, (), "answer is missing"),
         ("  ", (), "answer is empty"),
         ("<answer> </answer>", (), "answer is empty"),
-        (float("nan"), (), "not text"),
+        (float("nan"), (), "answer is missing"),
         (b"B", (), "of type bytes"),
         ({"x": 1}, (), "of type dict"),
         (2, ("x", "y"), "2 is not the number of one of 2 choices"),
@@ -52,39 +51,6 @@ def test_answer(value, choices, expected):
 def test_answer_refused(value, choices, complaint):
     with pytest.raises(MalformedExample, match=complaint):
         fields.answer_text(value, choices)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (None, ()),
-        ("", ()),
-        ("[]", ()),
-        (["a", 2], ("a", "2")),
-        ("['it\\'s', 'b']", ("it's", "b")),
-        (np.array(["a", "b"]), ("a", "b")),
-        (["A. cat", "B. dog"], ("cat", "dog")),
-        (["A. cat", "dog"], ("A. cat", "dog")),
-    ],
-)
-def test_choices(value, expected):
-    assert fields.choices_of(value) == expected
-
-
-@pytest.mark.parametrize("value", ["a, b", "__import__('os')", "['a'", 3, {"text": []}, [None], ["x"] * 27, "[" * 9999])
-def test_choices_refused(value):
-    with pytest.raises(MalformedExample):
-        fields.choices_of(value)
-
-
-@pytest.mark.parametrize("question", ["Which?\nA. newt\nB. bat", "Which? (A) newt (B) bat", "Which? A: newt; B: bat"])
-def test_choices_that_are_listed_already(question):
-    assert fields.with_choices(question, ("newt", "bat")) == question
-
-
-def test_choices_that_are_only_mentioned():
-    question = "Which is a mammal, the newt or the bat?"
-    assert fields.with_choices(question, ("newt", "bat")) == question + "\nA. newt\nB. bat"
 
 
 def test_a_question_of_several_columns():
@@ -119,13 +85,6 @@ def test_columns_that_stand_together():
 def test_settings_refused(columns, convert, complaint):
     with pytest.raises(ValueError, match=complaint):
         fields.check_columns(columns, convert, "replay.jsonl")
-
-
-@pytest.mark.parametrize("value", ["['cat' 'dog']", "['cat'\n 'dog']"])
-def test_choices_as_numpy_prints_them_are_refused(value):
-    """Python would read them as one, 'catdog'."""
-    with pytest.raises(MalformedExample, match="a list without commas"):
-        fields.choices_of(value)
 
 
 def test_a_choice_that_is_missing_before_another():
