@@ -26,6 +26,9 @@ FIELDS = ("question", "answer", "image", "choices", "target", "id")
 METADATA = "metadata."
 """A field ``metadata.type`` ends up as ``example.metadata['type']``."""
 
+PICTURES = ("images", "img", "imgs", "picture", "pictures", "image_path", "image_file")
+"""Other names than `image`, by which a message tells that pictures may have been meant."""
+
 Columns = Mapping[str, str | Sequence[str]]
 """Field -> column; a list of columns stands for the list of their values, without empty ones. Of choices only the last may be
 empty: where one is missing in between, a letter would stand for another."""
@@ -104,6 +107,12 @@ def _check_no_gap(values: Mapping[str, Any], names: Sequence[str]) -> None:
     blank = [is_blank(values.get(name)) for name in names]
     if True in blank and False in blank[blank.index(True) :]:
         raise MalformedExample(f"choice {names[blank.index(True)]!r} is empty, and one behind it is not")
+
+
+def unread_pictures(fields: Mapping[str, Any]) -> str:
+    """A hint where a row without the field `image` has something under a name for pictures; else nothing."""
+    found = [name for name in PICTURES if "image" not in fields and not is_blank(fields.get(name))]
+    return f"; its column {found[0]!r} is not read: bind columns = {{..., 'image': {found[0]!r}}}" if found else ""
 
 
 def answer_text(value: Any, choices: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ NUMBERED = re.compile(r"<image[ _]?(\d+)>")
 P = TypeVar("P")
 
 
-def place(question: str, pictures: Sequence[P]) -> tuple[str, tuple[P, ...]]:
+def place(question: str, pictures: Sequence[P], hint: str = "") -> tuple[str, tuple[P, ...]]:
     """The question with as many ``<image>`` markers as pictures, or none, and the pictures in their order.
 
     Markers that all stand in front say what the lack of any says: they go. Numbered ones (MMMU's ``<image 1>``) become plain
@@ -34,14 +34,15 @@ def place(question: str, pictures: Sequence[P]) -> tuple[str, tuple[P, ...]]:
     ('<image>Is <image> like <image>?', ('c', 'b', 'a'))
 
     Raises:
-        MalformedExample: another number of markers than pictures, or the number of a picture that is not there.
+        MalformedExample: another number of markers than pictures, or the number of a picture that is not there; the message
+            ends with the hint.
     """
     if MARKER not in question and NUMBERED.search(question):
-        question, pictures = _by_number(question, pictures)
+        question, pictures = _by_number(question, pictures, hint)
     count = question.count(MARKER)
     if count and count != len(pictures):
         raise MalformedExample(
-            f"question has {_several(count, f'{MARKER} marker')} for {_several(len(pictures), 'picture')}"
+            f"question has {_several(count, f'{MARKER} marker')} for {_several(len(pictures), 'picture')}{hint}"
         )
     leading = LEADING.match(question)
     if leading and leading[0].count(MARKER) == count:
@@ -49,11 +50,11 @@ def place(question: str, pictures: Sequence[P]) -> tuple[str, tuple[P, ...]]:
     return question, tuple(pictures)
 
 
-def _by_number(question: str, pictures: Sequence[P]) -> tuple[str, list[P]]:
+def _by_number(question: str, pictures: Sequence[P], hint: str) -> tuple[str, list[P]]:
     named = [int(number) for number in NUMBERED.findall(question)]
     for number in named:
         if not 1 <= number <= len(pictures):
-            raise MalformedExample(f"question names image {number} of {_several(len(pictures), 'picture')}")
+            raise MalformedExample(f"question names image {number} of {_several(len(pictures), 'picture')}{hint}")
     rest = [picture for number, picture in enumerate(pictures, 1) if number not in named]
     return MARKER * len(rest) + NUMBERED.sub(MARKER, question), [*rest, *(pictures[number - 1] for number in named)]
 

@@ -25,13 +25,14 @@ from registry.replay.fields import (
     rename,
     spellings,
     tagged,
+    unread_pictures,
     wanted_columns,
 )
 from registry.replay.markers import place
 from registry.replay.pictures import load_images
 from registry.replay.reference_fault import check_option
 from registry.replay.rows import Chained, Exploded, NamedTable, Row, Sampled, Table
-from registry.replay.texts import text
+from registry.replay.texts import is_blank, key_of, text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -157,7 +158,8 @@ class RowSource(ReplaySource):
             folder = row.folder if self._image_root is None else self._image_root
             images, sizes = load_images(fields["image"], folder, self.max_image_side)
         choices, labels = choices_of(fields.get("choices"))
-        question, order = place(with_choices(_question(fields, images), choices), range(len(images)))
+        unread = "" if images else unread_pictures(fields)
+        question, order = place(with_choices(_question(fields, images), choices), range(len(images)), unread)
         file_size = sizes[order[0]] if order else None
         metadata = {
             field.removeprefix(METADATA): value for field, value in fields.items() if field.startswith(METADATA)
@@ -167,18 +169,18 @@ class RowSource(ReplaySource):
             reference = check_option(answer_text(letter_of(answer, labels), choices), choices)
             if answers := spellings(answer):
                 metadata.setdefault("answers", answers)
-        elif "image" in fields and not images:
-            raise MalformedExample("a box, but no picture that it could lie in")
+        elif not images and ("image" in fields or self.box_frame in ("file", "processed")):
+            raise MalformedExample(f"a box, but no picture that it could lie in{unread}")
         else:
             boxed = tagged(answer) if isinstance(answer, str) else answer
             write = boxes_text if self.several_boxes else box_text
             reference = write(boxed, self.box_order, self.box_frame, file_size)
         return Example(
-            id=f"{row.table}/{text(fields.get('id', row.key), 'id')}{row.part}",
+            id=f"{row.table}/{key_of(fields.get('id'), row.key)}{row.part}",
             question=text(question, "question"),
             answer=reference,
             images=tuple(images[index] for index in order),
-            target=None if fields.get("target") is None else text(fields["target"], "target"),
+            target=None if is_blank(fields.get("target")) else text(fields["target"], "target"),
             choices=choices,
             box_frame=self.box_frame,
             file_size=file_size,

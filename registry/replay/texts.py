@@ -34,3 +34,12 @@ def text(value: Any, field: str) -> str:
     if not value.strip():
         raise MalformedExample(f"{field} is empty")
     return value.strip()
+
+
+def key_of(value: Any, number: str) -> str:
+    """What tells a row from the others of its table: its id; its number where it has none that is text or a number.
+
+    >>> key_of("a7", "3"), key_of(None, "3"), key_of({"$oid": "5f"}, "3")
+    ('a7', '3', '3')
+    """
+    return text(value, "id") if isinstance(value, str | int | float | np.generic) and not is_blank(value) else number

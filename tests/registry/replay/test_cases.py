@@ -60,6 +60,8 @@ def test_row(case, tmp_path):
         "answer": example.answer,
         "images": len(example.images),
         "answers": list(example.metadata.get("answers", ())),
+        "id": example.id,
+        "target": example.target,
         "first_size": list(example.file_size or ()),
     }
     assert {name: found[name] for name in right} == right
