@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from registry.box_formats import Numbers, read_boxes, read_reference
 from registry.example import BoxFrame, Example
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import Verifier
-from registry.verifiers.box_formats import Numbers, read_boxes, read_reference
 from registry.verifiers.box_frames import HIT, as_fractions, check_frame, frame_size, spans_picture
 from registry.verifiers.overlap import Box, intersection_over_union
 
@@ -13,7 +13,7 @@ from registry.verifiers.overlap import Box, intersection_over_union
 class BoxVerifier(Verifier):
     """Compares boxes as fractions of width and height, whatever frames they are written in.
 
-    A box is ``[x1, y1, x2, y2]`` in any format of `registry.verifiers.box_formats`, with x1 < x2 and y1 < y2; a reference
+    A box is ``[x1, y1, x2, y2]`` in any format of `registry.box_formats`, with x1 < x2 and y1 < y2; a reference
     may lack the brackets. The same box twice is one. A box from edge to edge of the picture earns nothing, unless it
     overlaps the reference by half: it fits every question. Does not apply (None) to an example whose `box_frame` is None,
     because its answer is no box.

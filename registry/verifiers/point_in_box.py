@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from registry import verifiers
+from registry.box_formats import read_boxes, read_points
 from registry.example import Example
 from registry.verifiers.answers import answer_of
-from registry.verifiers.box_formats import read_boxes, read_points
 from registry.verifiers.box_frames import frame_size
 from registry.verifiers.box_verifier import BoxVerifier
 

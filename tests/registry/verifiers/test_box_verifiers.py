@@ -1,6 +1,7 @@
 """giou, iou_at, boxes and point_in_box, against other ways to the same numbers."""
 
 import itertools
+import json
 import random
 from dataclasses import replace
 
@@ -87,6 +88,18 @@ def test_boxes_a_carpet_does_not_pay() -> None:
     assert judge(f"<answer>{[*carpet, [0, 0, 1, 1]]}</answer>", example) == 0, "more than any picture has"
     assert judge("<answer>[0, 0, 20, 20]</answer>", example) == 0, "the whole picture"
     assert judge("<answer>[[0, 0, 2, 2], [0, 0, 2, 2]]</answer>", example) == 0.5, "the same box twice is one"
+
+
+@pytest.mark.parametrize("count", [105, 300])
+def test_boxes_of_a_crowd(count: int) -> None:
+    """As many as shelves, crowds and lines of text have."""
+    boxes = [[12 * (i % 20), 8 * (i // 20), 12 * (i % 20) + 10.25, 8 * (i // 20) + 7.5] for i in range(count)]
+    example = replace(EXAMPLE, answer=str(boxes), file_size=(640, 480))
+    judge = Boxes("file")
+    written = [{"bbox_2d": box, "label": "person"} for box in boxes]
+    assert judge(f"<answer>{boxes}</answer>", example) == 1
+    assert judge(f"<answer>{json.dumps(written)}</answer>", example) == 1
+    assert judge(f"<answer>{boxes[: count // 2]}</answer>", example) == pytest.approx(count // 2 / count)
 
 
 def test_boxes_order_does_not_matter() -> None:

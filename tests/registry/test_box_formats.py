@@ -1,10 +1,20 @@
+import doctest
+import json
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.verifiers.box_formats import MAX_CHARS, read_boxes, read_points, read_reference
+from registry import box_formats
+from registry.box_formats import MAX_CHARS, read_boxes, read_points, read_reference
+
+
+def test_examples_in_docstrings() -> None:
+    result = doctest.testmod(box_formats)
+    assert result.attempted
+    assert not result.failed
+
 
 numbers = st.integers(-(10**6), 10**6) | st.floats(-1e4, 1e4).map(lambda value: round(value, 3))
 boxes = st.tuples(numbers, numbers, numbers, numbers)
@@ -93,6 +103,8 @@ def test_any_text_is_read(text: str) -> None:
         "(" * MAX_CHARS,
         "<box>" * (MAX_CHARS // 5),
         "top-left" * (MAX_CHARS // 8),
+        " " * MAX_CHARS * 50,
+        "1e9" * MAX_CHARS,
     ],
 )
 def test_a_hostile_text_holds_no_box(text: str) -> None:
@@ -108,6 +120,7 @@ def test_a_hostile_text_holds_no_box(text: str) -> None:
         "(1,2)" + " " * 9,
         "top left (1, 2)" + " " * 40,
         "top-left (1,2)" + "lower" * 8,
+        "[1.0000000000000000000000e10,",
         'top-left{"x":1,"y":2}' + "bottom-right " * 3,
     ],
 )
@@ -116,6 +129,53 @@ def test_a_hostile_text_takes_no_time(piece: str) -> None:
     start = time.process_time()
     read_boxes(text), read_points(text), read_reference(text)
     assert time.process_time() - start < 0.2
+
+
+@pytest.mark.parametrize("indent", [1, 2, 4, 8, "\t", " " * 40])
+@pytest.mark.parametrize("around", [lambda b: b, lambda b: {"result": {"objects": b}}])
+def test_how_json_is_indented_means_nothing(indent: int | str, around) -> None:  # type: ignore[no-untyped-def]
+    written = [
+        [{"bbox_2d": [1, 2.5, 3, 4], "label": "cat"}, {"bbox_2d": [5, 6, 7, 8], "label": "dog"}],
+        [{"x1": 1, "y1": 2.5, "x2": 3, "y2": 4}, {"x1": 5, "y1": 6, "x2": 7, "y2": 8}],
+        [{"top_left": [1, 2.5], "bottom_right": [3, 4]}, {"top_left": [5, 6], "bottom_right": [7, 8]}],
+    ]
+    for boxes in written:
+        assert read_boxes(json.dumps(around(boxes), indent=indent)) == [(1, 2.5, 3, 4), (5, 6, 7, 8)]
+    points = [{"point_2d": [1, 2]}, {"x": 3, "y": 4}]
+    assert read_points(json.dumps(around(points), indent=indent)) == [(1, 2), (3, 4)]
+
+
+def test_space_means_nothing_but_a_line_break_joins_no_pairs() -> None:
+    assert read_boxes("[" + " " * 5000 + "1,\r\n\r\n2, 3, 4 ]") == [(1, 2, 3, 4)]
+    assert read_boxes("(1, 2)          (3, 4)") == [(1, 2, 3, 4)]
+    assert read_boxes("(1, 2)   \n   (3, 4)") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"width": 640, "height": 480, "x1": 29, "y1": 56, "x2": 271, "y2": 474}', [(29, 56, 271, 474)]),
+        ("Image width: 640, height: 480. x1: 29, y1: 56, x2: 271, y2: 474", [(29, 56, 271, 474)]),
+        ("w: 640, h: 480, xmin: 29, ymin: 56, xmax: 271, ymax: 474", [(29, 56, 271, 474)]),
+        ("width: 640, height: 480, left: 29, top: 56, right: 271, bottom: 474", [(29, 56, 271, 474)]),
+        ("x1: 29, y1: 56, width: 640, height: 480, x2: 271, y2: 474", [(29, 56, 271, 474)]),
+        ("width: 640, x1: 29, y1: 56, x2: 271, y2: 474, height: 480", [(29, 56, 271, 474)]),
+        ("x1: 1, y1: 2, x2: 3, y2: 4, width: 9, height: 9; x1: 5, y1: 6, x2: 7, y2: 8", [(1, 2, 3, 4), (5, 6, 7, 8)]),
+        ("width: 2, height: 3, x: 1, y: 1; width: 4, height: 5, x: 6, y: 6", [(1, 1, 3, 4), (6, 6, 10, 11)]),
+        ("width: 640, height: 480, x: 29, y: 56, width: 20, height: 30", None),  # of the picture, or of the box?
+        ("width: 640, height: 480, x: 29, y: 56, w: 20, h: 30", None),
+    ],
+)
+def test_the_size_of_the_picture_is_not_that_of_the_box(text: str, found: list[tuple[int, ...]] | None) -> None:
+    assert read_boxes(text) == found
+
+
+@given(st.lists(st.floats(1e-9, 1e6), min_size=4, max_size=4, unique=True))
+def test_numbers_are_read_with_all_their_digits(given_box: list[float]) -> None:
+    """As Python prints them: 0.029601029601029602, 5e-05."""
+    for text in (f"{given_box}", " ".join(map(str, given_box)), "<box>{}, {}, {}, {}</box>".format(*given_box)):
+        assert read_reference(text) == [tuple(given_box)]
+    assert read_points(str(given_box[:2])) == [tuple(given_box[:2])]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +190,9 @@ def test_a_hostile_text_takes_no_time(piece: str) -> None:
         ("(3, 4, 5)", []),
         ("(3px, 4px)", [(3, 4)]),
         ("\uff083\uff0c4\uff09", [(3, 4)]),
-        ("y = 4, x = 3", []),
+        ("y = 4, x = 3", [(3, 4)]),
+        ('[{"y": 4, "x": 3}, {"y": 6, "x": 5}]', [(3, 4), (5, 6)]),
+        ("y = 2; then x = 3, y = 4", None),  # whose is the 3?
     ],
 )
 def test_points(text: str, points: list[tuple[float, float]]) -> None:
