@@ -55,12 +55,13 @@ _ENDS = (
     ("xmin", "ymin", "xmax", "ymax"),
     ("left", "top", "right", "bottom"),
 )
-_FAMILIES = (
+FAMILIES: tuple[tuple[str, str, str, str], ...] = (
     *_ENDS,
     *((x, y, *size) for x, y, *_ in (*_ENDS, ("x", "y")) for size in (("width", "height"), ("w", "h"))),
 )
+"""Names of the four numbers of a box, small and without ``_``: of two corners, or of a corner and a size (`SIZES`)."""
 _FAR = {x: (far_x, far_y) for x, _, far_x, far_y in _ENDS}
-_SIZES = {"width", "height", "w", "h"}
+SIZES = {"width", "height", "w", "h"}
 _FULL_WIDTH = {ord(mark) + 0xFEE0: mark for mark in ",.:=()[]{}"}
 
 
@@ -175,13 +176,13 @@ def _named_boxes(text: str) -> list[tuple[int, Numbers]] | None:
             return None
         start = start if held else place
         held[name] = number
-        for family in _FAMILIES:
-            if not set(family) <= set(held) or not held.keys() - set(family) <= _SIZES:
+        for family in FAMILIES:
+            if not set(family) <= set(held) or not held.keys() - set(family) <= SIZES:
                 continue
-            sized = family[2] in _SIZES
+            sized = family[2] in SIZES
             if sized and following in _FAR.get(family[0], ()):  # the corners are named: the size is the picture's
                 continue
-            size_first = size_first or (sized and next(iter(held)) in _SIZES)
+            size_first = size_first or (sized and next(iter(held)) in SIZES)
             x, y, far_x, far_y = (held[part] for part in family)
             found.append((start, (x, y, x + far_x, y + far_y) if sized else (x, y, far_x, far_y)))
             held = {}

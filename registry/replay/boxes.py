@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from registry.box_formats import MAX_CHARS
 from registry.example import BoxFrame, MalformedExample, Size
 from registry.replay.box_formats import corners_or_numbers, each_box
 
@@ -32,10 +33,11 @@ def box_text(value: Any, order: BoxOrder, frame: BoxFrame, file_size: Size | Non
     Raises:
         MalformedExample: not one box, a box without area, or one outside its frame.
     """
-    (x1, y1, x2, y2), named = corners_or_numbers(value)
+    (x1, y1, x2, y2), named = corners_or_numbers(value, order == "xyxy")
     if order == "xywh" and not named:
         x2, y2 = x1 + x2, y1 + y2
-    shown = f"[{', '.join(_short(number, DECIMALS[frame]) for number in (x1, y1, x2, y2))}]"
+    x1, y1, x2, y2 = (round(number, DECIMALS[frame]) for number in (x1, y1, x2, y2))
+    shown = f"[{', '.join(map(_short, (x1, y1, x2, y2)))}]"
     if not (x1 < x2 and y1 < y2):
         raise MalformedExample(f"box {shown} has no area (read as {order})")
     extent = EXTENTS.get(frame)
@@ -58,10 +60,15 @@ def boxes_text(value: Any, order: BoxOrder, frame: BoxFrame, file_size: Size | N
     >>> boxes_text({"bbox": [[10, 20, 20, 20], [0, 0, 5, 6]], "category": [0, 1]}, "xywh", "file", (64, 48))
     '[[10, 20, 30, 40], [0, 0, 5, 6]]'
     """
-    boxes = each_box(value)
+    boxes = each_box(value, order == "xyxy")
     if not boxes:
         raise MalformedExample("answer is an empty list of boxes")
-    return f"[{', '.join(box_text(box, order, frame, file_size) for box in boxes)}]"
+    written = f"[{', '.join(box_text(box, order, frame, file_size) for box in boxes)}]"
+    if len(written) > MAX_CHARS:
+        raise MalformedExample(
+            f"answer has {len(boxes)} boxes of {len(written):,} characters, of which {MAX_CHARS:,} can be judged"
+        )
+    return written
 
 
 def _inside(box: tuple[float, float, float, float], size: tuple[float, float]) -> bool:
@@ -74,6 +81,5 @@ def _inside(box: tuple[float, float, float, float], size: tuple[float, float]) -
     )
 
 
-def _short(number: float, decimals: int) -> str:
-    rounded = round(number, decimals)
-    return str(int(rounded) if rounded == int(rounded) else rounded)
+def _short(number: float) -> str:
+    return str(int(number) if number == int(number) else number)
