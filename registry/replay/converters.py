@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from registry.answer_places import find_answer
 from registry.example import MalformedExample
+from registry.replay.turns import asked, only, turns_of
 from registry.replay.written import ClassName
 
 Fields = Mapping[str, Any]
@@ -40,20 +43,13 @@ def choice_index(fields: Fields) -> Fields:
 
 
 def conversations(fields: Fields) -> Fields:
-    """One question and one answer: ``[{'from': 'human', 'value': ...}, {'from': 'gpt', 'value': ...}]``.
+    """One question and one answer, as turns of a chat (`registry.replay.turns`); a system's turn in front is passed over.
 
     Where the answer comes with its reasoning, in ``<answer>`` tags after it, the whole turn is the target.
     """
-    turns = fields["conversations"]
-    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise MalformedExample("conversations is not a list of turns {from, value}")
-    speakers = [turn.get("from") for turn in turns]
-    if speakers != ["human", "gpt"]:
-        raise MalformedExample(
-            f"conversations has the turns {', '.join(map(str, speakers)) or '(none)'}, not human, gpt"
-        )
-    reply = turns[1].get("value")
-    new = {"question": turns[0].get("value"), "answer": reply}
+    turns = only(turns_of(fields["conversations"], "conversations"), ["user", "assistant"], "conversations")
+    reply = turns[1].content
+    new = {"question": turns[0].content, "answer": reply, **_pictures(fields)}
     if isinstance(reply, str) and "<answer>" in reply and not reply.lstrip().startswith("<answer>"):
         new["target"] = reply
     return {**fields, **new}
@@ -76,20 +72,24 @@ def worked_solution(fields: Fields) -> Fields:
 def verl(fields: Fields) -> Fields:
     """As verl writes it: ``prompt`` is a chat, ``reward_model`` has the ``ground_truth``; images stand in ``images``.
 
-    The question is the last turn of the user; other turns than one of a system before it are refused.
+    The question is the turn of the user; other turns than one of a system before it are refused. What a reward function of
+    verl's is given (``data_source``, ``extra_info``, ``reward_model``) is kept as metadata where it is read.
     """
-    turns, rewarded = fields["prompt"], fields["reward_model"]
-    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise MalformedExample("prompt is not a list of turns {role, content}")
-    roles = [str(turn.get("role")) for turn in turns]
-    if roles not in (["user"], ["system", "user"]):
-        raise MalformedExample(f"prompt has the turns {', '.join(roles) or '(none)'}, not user alone or after system")
+    rewarded = fields["reward_model"]
+    if isinstance(rewarded, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            rewarded = json.loads(rewarded)
     if not isinstance(rewarded, Mapping):
         raise MalformedExample("reward_model is not {ground_truth: ...}")
-    found = {"question": turns[-1].get("content"), "answer": rewarded.get("ground_truth")}
-    if fields.get("images") is not None:
-        found["image"] = fields["images"]
-    return {**fields, **found}
+    kept = {"data_source": fields.get("data_source"), "extra_info": fields.get("extra_info"), "reward_model": rewarded}
+    metadata = {f"metadata.{name}": value for name, value in kept.items() if value is not None}
+    found = {"question": asked(fields["prompt"], "prompt"), "answer": rewarded.get("ground_truth")}
+    return {**metadata, **fields, **found, **_pictures(fields)}
+
+
+def _pictures(fields: Fields) -> Fields:
+    """The field image of a row that has its pictures in `images`, as tables of chats do."""
+    return {"image": fields["images"]} if fields.get("image") is None and fields.get("images") is not None else {}
 
 
 CONVERTERS = {

@@ -33,6 +33,7 @@ from registry.replay.pictures import load_images
 from registry.replay.reference_fault import check_option
 from registry.replay.rows import Chained, Exploded, NamedTable, Row, Sampled, Table
 from registry.replay.texts import is_blank, key_of, text
+from registry.replay.turns import asked
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +48,8 @@ class RowSource(ReplaySource):
     Common to all: ``<image>`` markers within a question stay, those before it go (`registry.replay.markers`); choices are
     listed under it, lettered, unless it lists them already; the reference is what stands in the ``<answer>`` tag of an
     answer, the letter for the number or the label of a choice (`registry.replay.choices`), or the first of a list of
-    spellings (all are in ``metadata['answers']``). A row whose picture is null is asked in text alone.
+    spellings (all are in ``metadata['answers']``). A question may be a chat of one turn. A row whose
+    picture is null is asked in text alone.
 
     A picture that is not there, an empty answer, a box outside its frame and the like make a row a `MalformedExample`,
     which is skipped and counted; if none of the first rows can be used, the source is refused.
@@ -57,9 +59,9 @@ class RowSource(ReplaySource):
             a list of columns stands for the list of their values (a question's are lines of it). Left out: columns bear the
             names of the fields.
         convert: what is particular to the data set: 'plain', 'choice_index' (the answer is ``'2'`` for C),
-            'conversations' (LLaVA, VLM-R1; reads the field conversations), 'worked_solution' (the answer ends with
-            ``#### 42``, or has it in a box), 'verl' (reads the fields prompt and reward_model), or a function
-            fields -> fields.
+            'conversations' (turns of a chat, as of LLaVA or OpenAI; reads the field conversations), 'worked_solution' (the
+            answer ends with ``#### 42``, or has it in a box), 'verl' (reads the fields prompt and reward_model), or a
+            function fields -> fields.
         box_frame: the answer is a box, in this frame: 'file', 'processed', 'fraction' or 'thousandths'.
         box_order: 'xyxy', or 'xywh' for a corner with width and height.
         several_boxes: the answer is a list of boxes (`@verifiers.boxes()`), not one.
@@ -274,4 +276,5 @@ class TableSource(RowSource):
 def _question(fields: Mapping[str, Any], images: Sequence[Image]) -> str:
     if "question" not in fields and images:
         return ""  # the question is in the picture (MMMU-Pro vision)
-    return text(fields.get("question"), "question")
+    question = fields.get("question")
+    return text(asked(question, "question") if isinstance(question, list) else question, "question")
