@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from registry import replay_sources
+from registry.example import MalformedExample
 from registry.replay.base import MissingData
 from registry.replay.csv_table import CsvTable
 from registry.replay.fields import did_you_mean
@@ -47,7 +48,10 @@ class ImageFolder(TableSource):
         names = [file.parent.name for file in found]
         if len(set(names)) < len(names):
             names = [file.parent.as_posix() for file in found]
-        return [Named(self._open(file, name)) for file, name in zip(found, names, strict=True)]
+        tables = [Named(self._open(file, name)) for file, name in zip(found, names, strict=True)]
+        for table in tables:
+            self._check_pictures(table)
+        return list(tables)
 
     @property
     def _paths(self) -> list[Path]:
@@ -69,6 +73,16 @@ class ImageFolder(TableSource):
             if tables:
                 return tables
         raise ValueError(f"{self.title}: neither {folder} nor a folder in it has a table: {', '.join(TABLES)}")
+
+    def _check_pictures(self, table: Named) -> None:
+        """Raises ValueError where no row names a picture, although nobody said that there are none."""
+        if self.columns is not None or callable(self.convert) or not table.columns or table.shows_pictures():
+            return
+        raise ValueError(
+            f"{self.title}: {table.origin} has no column {PICTURE}, {PICTURES} or image{did_you_mean(PICTURE, table.columns)}"
+            f"\n  columns: {', '.join(table.columns)}"
+            "\n  bind columns = {..., 'image': ...}; without 'image' in it all is asked in text alone"
+        )
 
     def _open(self, file: Path, name: str) -> NamedTable:
         if file.suffix == ".jsonl":
@@ -93,9 +107,20 @@ class Named(NamedTable):
         row = self._table.row(index)
         values: dict[str, Any] = dict(row.values)
         for column in (PICTURE, PICTURES):
-            if column in values:
-                values["image"] = values.pop(column)
+            names = values.pop(column, None)
+            if names or (column in row.values and "image" not in values):  # the other one may be null
+                values["image"] = names
         return replace(row, values=values)
+
+    def shows_pictures(self) -> bool:
+        """Whether there is a column of pictures; of a long file also in a row behind those whose columns are known."""
+        return bool({"image", "images"} & set(self.columns)) or any(map(self._shows_picture, range(len(self))))
+
+    def _shows_picture(self, index: int) -> bool:
+        try:
+            return "image" in self.row(index).values
+        except MalformedExample:
+            return False
 
     def select(self, columns: Sequence[str]) -> NamedTable:
         wanted = [*columns, *((PICTURE, PICTURES) if "image" in columns else ())]

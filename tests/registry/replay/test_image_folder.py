@@ -106,3 +106,40 @@ def test_a_column_that_the_first_rows_lack(tmp_path):
     source = ImageFolder(path, columns=columns, shuffle=False)
     source.check()
     assert source.example(40).choices == ("x", "y")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_rows_of_one_picture_and_rows_of_several(kind, tmp_path):
+    path = write(tmp_path / "cats", "jsonl", 2)
+    rows = [
+        {"file_name": "pictures/0.png", "file_names": None, "question": "q0", "answer": "0"},
+        {"file_name": None, "file_names": ["pictures/0.png", "pictures/1.png"], "question": "q1", "answer": "1"},
+        {"file_name": "pictures/1.png", "file_names": [], "question": "q2", "answer": "2"},
+        {"file_name": None, "file_names": None, "question": "q3", "answer": "3"},
+    ]
+    (tmp_path / "cats" / "metadata.jsonl").unlink()
+    if kind == "jsonl":
+        (tmp_path / "cats" / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    else:
+        datasets.Dataset.from_list(rows).to_parquet(tmp_path / "cats" / "metadata.parquet")
+    assert [len(example.images) for example in ImageFolder(path, shuffle=False).take(4)] == [1, 2, 1, 0]
+
+
+def test_a_table_that_names_its_pictures_otherwise(tmp_path):
+    path = write(tmp_path / "cats", "jsonl", column="image_file_name")
+    with pytest.raises(
+        ValueError, match=r"(?s)has no column file_name, file_names or image\n  did you mean: image_file_name"
+    ):
+        ImageFolder(path).check()
+    columns = {"question": "question", "answer": "answer"}
+    named = ImageFolder(path, columns=columns | {"image": "image_file_name"})
+    assert [len(example.images) for example in named.take(6)] == [1] * 6
+    assert [len(example.images) for example in ImageFolder(path, columns=columns).take(6)] == [0] * 6  # as was said
+
+
+def test_pictures_behind_many_rows_of_text(tmp_path):
+    path = write(tmp_path / "cats", "jsonl", 1)
+    table = tmp_path / "cats" / "metadata.jsonl"
+    picture = table.read_text()
+    table.write_text("\n".join([json.dumps({"question": "q", "answer": "a"})] * 40 + [picture]))
+    assert [len(example.images) for example in ImageFolder(path, shuffle=False).take(41)] == [0] * 40 + [1]
