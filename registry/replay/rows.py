@@ -112,12 +112,12 @@ class Sampled(Table):
 
 
 class Exploded(Table):
-    """One row for each value of a column that holds lists."""
+    """One row for each value of a column that holds lists, or of several columns whose lists run in parallel."""
 
-    def __init__(self, table: NamedTable, column: str) -> None:
+    def __init__(self, table: NamedTable, columns: Sequence[str]) -> None:
         self._table = table
-        self._column = column
-        self._ends = list(itertools.accumulate(table.counts(column)))
+        self._columns = tuple(columns)
+        self._ends = list(itertools.accumulate(table.counts(self._columns[0])))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -126,10 +126,14 @@ class Exploded(Table):
         number = bisect.bisect_right(self._ends, index)
         place = index - (self._ends[number - 1] if number else 0)
         row = self._table.row(number)
-        values = row.values.get(self._column)
-        if not isinstance(values, list):
-            raise MalformedExample(
-                f"{row.where}: {self._column} is {type(values).__name__}, not a list to explode",
-                "not a list to explode",
-            )
-        return replace(row, part=f"-{place}", values={**row.values, self._column: values[place]})
+        lists = {column: row.values.get(column) for column in self._columns}
+        for column, values in lists.items():
+            if not isinstance(values, list):
+                raise MalformedExample(
+                    f"{row.where}: {column} is {type(values).__name__}, not a list to explode", "not a list to explode"
+                )
+        if len({len(values) for values in lists.values() if values is not None}) > 1:
+            lengths = ", ".join(f"{len(values or ())} of {column}" for column, values in lists.items())
+            raise MalformedExample(f"{row.where}: {lengths}: not in parallel", "lists to explode of different lengths")
+        taken = {column: values[place] for column, values in lists.items() if values is not None}
+        return replace(row, part=f"-{place}", values={**row.values, **taken})

@@ -209,12 +209,13 @@ class TableSource(RowSource):
     """A source over finite tables; each row is an example. What is common to all rows: see `RowSource`.
 
     Args:
-        explode: a column that holds lists (several expressions for one box): one example for each value.
+        explode: a column that holds lists (several expressions for one box): one example for each value; or several columns
+            whose lists run in parallel (the questions of a picture and their answers).
         limit: a coreset: only the first `limit` rows of a shuffle seeded by `seed`, the same ones in every epoch.
         seed: seeds the order, and which rows `limit` keeps; None: from that of the run, and 0 for what is held out.
     """
 
-    explode: str | None = None
+    explode: str | Sequence[str] | None = None
     limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -247,8 +248,11 @@ class TableSource(RowSource):
         self.check_tables()
 
     def wanted(self) -> dict[str, str]:
-        exploded = {} if self.explode is None else {self.explode: "explode"}
-        return exploded | super().wanted()
+        return dict.fromkeys(self._exploded, "explode") | super().wanted()
+
+    @property
+    def _exploded(self) -> Sequence[str]:
+        return [self.explode] if isinstance(self.explode, str) else self.explode or ()
 
     def check_tables(self) -> None:
         """The part of `check` that looks at the data. Opens the tables, looks for the columns and tries the first rows.
@@ -264,7 +268,7 @@ class TableSource(RowSource):
             if table.columns:  # none where no line of a file is JSON, of which the probe will tell
                 self.check_schema(table.columns, table.origin)
             narrow = table if self.columns is None else table.select(list(self.wanted()))
-            tables.append(self.view(narrow if self.explode is None else Exploded(narrow, self.explode)))
+            tables.append(self.view(Exploded(narrow, self._exploded) if self._exploded else narrow))
         rows: Table = Chained(tables)
         if self.limit is not None:
             rows = Sampled(rows, self.limit, self.seed)
