@@ -10,7 +10,7 @@ Example  question 'How many?', answer '3'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from registry.core import near_matches
@@ -18,6 +18,7 @@ from registry.example import MalformedExample
 from registry.replay.choices import LETTERS
 from registry.replay.converters import CONVERTERS, Converter
 from registry.replay.texts import is_blank, text
+from registry.replay.turns import asked
 from registry.replay.written import ClassName
 
 FIELDS = ("question", "answer", "image", "choices", "target", "id")
@@ -30,8 +31,8 @@ PICTURES = ("images", "img", "imgs", "picture", "pictures", "image_path", "image
 """Other names than `image`, by which a message tells that pictures may have been meant."""
 
 Columns = Mapping[str, str | Sequence[str]]
-"""Field -> column; a list of columns stands for the list of their values, without empty ones. Of choices only the last may be
-empty: where one is missing in between, a letter would stand for another."""
+"""Field -> column, or what lies in one (``extra.answer``); a list of columns stands for the list of their values, without
+empty ones. Of choices only the last may be empty: where one is missing in between, a letter would stand for another."""
 
 
 def wanted_columns(columns: Columns | None, convert: str | Converter) -> dict[str, str]:
@@ -40,6 +41,27 @@ def wanted_columns(columns: Columns | None, convert: str | Converter) -> dict[st
         pairs = ((names, field) for field, names in columns.items())
         return {name: field for names, field in pairs for name in ([names] if isinstance(names, str) else names)}
     return {field: field for field in CONVERTERS[convert].reads} if isinstance(convert, str) else {}
+
+
+def column_of(name: str, columns: Collection[str]) -> str:
+    """The column in which a value of that name stands: ``extra.answer`` in `extra`, unless a column bears the whole name.
+
+    >>> column_of("extra.answer", ["extra"]), column_of("extra.answer", ["extra", "extra.answer"])
+    ('extra', 'extra.answer')
+    """
+    outer = name.partition(".")[0]
+    return outer if name not in columns and outer in columns else name
+
+
+def check_schema(wanted: Mapping[str, str], columns: Sequence[str], origin: str, source: str) -> None:
+    """Raises ValueError, one for all that is missing, where fields name columns that a table lacks."""
+    missing = {column: field for column, field in wanted.items() if column_of(column, columns) not in columns}
+    if missing:
+        complaints = [
+            f"{source}: {origin} has no column {name!r}, for {field}{did_you_mean(name, columns)}"
+            for name, field in missing.items()
+        ]
+        raise ValueError("\n".join(complaints) + f"\n  columns: {', '.join(columns)}")
 
 
 def converted(fields: dict[str, Any], convert: str | Converter, *, whole: bool) -> dict[str, Any]:
@@ -99,14 +121,30 @@ def rename(values: Mapping[str, Any], columns: Columns | None) -> dict[str, Any]
 
 def _gather(values: Mapping[str, Any], names: str | Sequence[str]) -> Any:
     if isinstance(names, str):
-        return values.get(names)
-    return [value for value in map(values.get, names) if not is_blank(value)]
+        return _value(values, names)
+    return [value for value in (_value(values, name) for name in names) if not is_blank(value)]
+
+
+def _value(values: Any, name: str) -> Any:
+    """The value of a column, or of what lies in one: ``extra.answer``; None where there is none."""
+    if not isinstance(values, Mapping):
+        return None
+    outer, dot, inner = name.partition(".")
+    return values.get(name) if name in values or not dot else _value(values.get(outer), inner)
 
 
 def _check_no_gap(values: Mapping[str, Any], names: Sequence[str]) -> None:
-    blank = [is_blank(values.get(name)) for name in names]
+    blank = [is_blank(_value(values, name)) for name in names]
     if True in blank and False in blank[blank.index(True) :]:
         raise MalformedExample(f"choice {names[blank.index(True)]!r} is empty, and one behind it is not")
+
+
+def question_of(fields: Mapping[str, Any], is_pictured: bool) -> str:
+    """The question; of a chat, what its one turn asks; empty where it is in the picture (MMMU-Pro vision)."""
+    if "question" not in fields and is_pictured:
+        return ""
+    question = fields.get("question")
+    return text(asked(question, "question") if isinstance(question, list) else question, "question")
 
 
 def unread_pictures(fields: Mapping[str, Any]) -> str:

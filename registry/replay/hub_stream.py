@@ -133,7 +133,7 @@ class HubStream(RowSource):
         found = found.decode(
             False
         )  # by us, those of the own share alone: a corrupt picture spoils its row, not the run
-        return found if self.columns is None else found.select_columns(list(self.wanted()))
+        return found if self.columns is None else found.select_columns(self.columns_of(list(found.features)))
 
 
 def _fetched(value: Any, where: str) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.example import MalformedExample
+from registry.replay.fields import column_of
 from registry.replay.rows import NamedTable, Row
 
 HEAD = 32
@@ -67,7 +68,7 @@ class JsonLines(NamedTable):
     def _head(self, wanted: Collection[str]) -> list[str]:
         columns: dict[str, None] = {}
         for index in range(len(self)):
-            if index >= HEAD and columns.keys() >= set(wanted):
+            if index >= HEAD and all(column_of(name, columns) in columns for name in wanted):
                 break
             try:
                 columns.update(dict.fromkeys(self.row(index).values))

@@ -20,8 +20,11 @@ from registry.replay.fields import (
     Columns,
     answer_text,
     check_columns,
+    check_schema,
+    column_of,
     converted,
     did_you_mean,
+    question_of,
     rename,
     spellings,
     tagged,
@@ -33,7 +36,6 @@ from registry.replay.pictures import load_images
 from registry.replay.reference_fault import check_option
 from registry.replay.rows import Chained, Exploded, NamedTable, Row, Sampled, Table
 from registry.replay.texts import is_blank, key_of, text
-from registry.replay.turns import asked
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,8 +58,8 @@ class RowSource(ReplaySource):
 
     Args:
         columns: field -> column, for the fields question, answer, image, choices, target, id and ``metadata.anything``;
-            a list of columns stands for the list of their values (a question's are lines of it). Left out: columns bear the
-            names of the fields.
+            a list of columns stands for the list of their values (a question's are lines of it), ``extra.answer`` for what
+            lies in one. Left out: columns bear the names of the fields.
         convert: what is particular to the data set: 'plain', 'choice_index' (the answer is ``'2'`` for C),
             'conversations' (turns of a chat, as of LLaVA or OpenAI; reads the field conversations), 'worked_solution' (the
             answer ends with ``#### 42``, or has it in a box), 'verl' (reads the fields prompt and reward_model), or a
@@ -111,19 +113,17 @@ class RowSource(ReplaySource):
         """Column -> what it is read for."""
         return wanted_columns(self.columns, self.convert)
 
+    def columns_of(self, columns: Sequence[str]) -> list[str]:
+        """Those of a table's columns that are read."""
+        return list(dict.fromkeys(column_of(name, columns) for name in self.wanted()))
+
     def check(self) -> None:
         if self._image_root is not None and not self._image_root.is_dir():
             raise MissingData(f"{self.title}: image_root {self.image_root!r} is not a folder")
 
     def check_schema(self, columns: Sequence[str], origin: str) -> None:
         """Raises ValueError, one for all that is missing, where fields name columns that the table lacks."""
-        missing = {column: field for column, field in self.wanted().items() if column not in columns}
-        if missing:
-            complaints = [
-                f"{self.title}: {origin} has no column {name!r}, for {field}{did_you_mean(name, columns)}"
-                for name, field in missing.items()
-            ]
-            raise ValueError("\n".join(complaints) + f"\n  columns: {', '.join(columns)}")
+        check_schema(self.wanted(), columns, origin, self.title)
 
     @property
     def _image_root(self) -> Path | None:
@@ -161,7 +161,7 @@ class RowSource(ReplaySource):
             images, sizes = load_images(fields["image"], folder, self.max_image_side)
         choices, labels = choices_of(fields.get("choices"))
         unread = "" if images else unread_pictures(fields)
-        question, order = place(with_choices(_question(fields, images), choices), range(len(images)), unread)
+        question, order = place(with_choices(question_of(fields, bool(images)), choices), range(len(images)), unread)
         file_size = sizes[order[0]] if order else None
         metadata = {
             field.removeprefix(METADATA): value for field, value in fields.items() if field.startswith(METADATA)
@@ -267,7 +267,7 @@ class TableSource(RowSource):
         for table in filter(len, self.open_tables()):
             if table.columns:  # none where no line of a file is JSON, of which the probe will tell
                 self.check_schema(table.columns, table.origin)
-            narrow = table if self.columns is None else table.select(list(self.wanted()))
+            narrow = table if self.columns is None else table.select(self.columns_of(table.columns))
             tables.append(self.view(Exploded(narrow, self._exploded) if self._exploded else narrow))
         rows: Table = Chained(tables)
         if self.limit is not None:
@@ -275,10 +275,3 @@ class TableSource(RowSource):
         order = (shuffled_row(position, len(rows), self.seed) for position in range(min(PROBES, len(rows))))
         self.probe(functools.partial(rows.row, index) for index in order)
         return rows
-
-
-def _question(fields: Mapping[str, Any], images: Sequence[Image]) -> str:
-    if "question" not in fields and images:
-        return ""  # the question is in the picture (MMMU-Pro vision)
-    question = fields.get("question")
-    return text(asked(question, "question") if isinstance(question, list) else question, "question")

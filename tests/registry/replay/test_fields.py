@@ -1,10 +1,22 @@
 import doctest
+import json
 import time
 
+import datasets
 import pytest
 
 from registry.example import MalformedExample
 from registry.replay import boxes, choices, fields, texts
+from registry.replay.files import Jsonl, Parquet
+from registry.replay.hub_dataset import HubDataset
+from registry.replay.hub_stream import HubStream
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    datasets.disable_progress_bars()
 
 
 @pytest.mark.parametrize("module", [boxes, choices, fields, texts])
@@ -99,3 +111,32 @@ def test_tags_without_an_end_take_no_time():
     started = time.process_time()
     assert fields.tagged("<answer>" * 50_000).startswith("<answer>")
     assert time.process_time() - started < 1
+
+
+def test_what_lies_in_a_column(tmp_path):
+    columns = {
+        "question": "texts.user",
+        "answer": "texts.more.reply",
+        "metadata.index": "extra.index",
+        "metadata.dot": "a.b",
+    }
+    texts = [[{"user": f"q{i}", "more": {"reply": f"a{i}"}} for i in (row, row + 1)] for row in (0, 2)]
+    rows = [{"texts": held, "extra": {"index": 7}, "a.b": 1} for held in texts]
+    (tmp_path / "data").mkdir()
+    lines = tmp_path / "train.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows * 20))
+    datasets.Dataset.from_list(rows * 20).to_parquet(tmp_path / "data" / "train.parquet")
+    for source in (
+        Jsonl(str(lines), columns=columns, explode="texts", shuffle=False),
+        Parquet(str(tmp_path / "data" / "train.parquet"), columns=columns, explode="texts", shuffle=False),
+    ):
+        source.check()
+        found = [(e.question, e.answer, e.metadata) for e in source.take(4)]
+        assert found == [(f"q{i}", f"a{i}", {"index": 7, "dot": 1}) for i in range(4)]
+    inner = {"question": "a.b", "answer": "extra.index"}
+    for source in (HubDataset, HubStream):
+        assert [e.answer for e in source(str(tmp_path / "data"), columns=inner, shuffle=False).take(2)] == ["7", "7"]
+    with pytest.raises(ValueError, match=r"no column 'other.index'"):
+        Jsonl(str(lines), columns=inner | {"answer": "other.index"}).check()
+    with pytest.raises(ValueError, match="answer is missing"):
+        Jsonl(str(lines), columns=inner | {"answer": "extra.other"}).check()
