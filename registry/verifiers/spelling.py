@@ -10,18 +10,9 @@ import re
 import unicodedata
 
 from registry.answer_places import boxes_in
+from registry.verifiers.signs import LATEX, SIGNS, UPRIGHT
 from registry.verifiers.units import CHANGING, SCALES, UNITS, read_unit
 
-_SIGNS = str.maketrans(
-    {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width letters, digits and signs
-    | dict(zip("‐‑‒–—−‘’“”。", "------''\"\".", strict=True))
-    | {"、": ", ", "º": "°", "μ": "µ"}
-    | {
-        fraction: f" {spelled} "
-        for fraction, spelled in zip("½⅓⅔¼¾⅕⅛", ["1/2", "1/3", "2/3", "1/4", "3/4", "1/5", "1/8"], strict=True)
-    }
-    | {"\u2009": " ", "\u202f": " ", "\u00a0": " ", "\u200b": "", "\u2062": "", "\u200e": "", "\u200f": ""}
-)
 _RAISED, _LOWERED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+"), re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
 _LEVEL = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉", "0123456789+-0123456789")
 _ESCAPED_TWICE = re.compile(
@@ -40,34 +31,6 @@ _INDEX_OF_LETTER = re.compile(r"(?<=[A-Za-z)])_\{?(\d{1,3})\}?")  # H_2O is H2O
 _FULL_STOP = re.compile(r"(?<!\.) ?\.$")
 _MOST_WRAPPERS = 4  # as in **$\text{B}$**
 
-_UPRIGHT = re.compile(
-    r"\\(?:text|textbf|textit|textnormal|textrm|mbox|mathrm|mathbf|mathit|boldsymbol|bf|rm|operatorname)\s*\{([^{}]*)\}"
-)
-_LATEX = (
-    (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|limits)(?![A-Za-z])\.?"), ""),
-    (re.compile(r"(?<=\d)(?:\\[,;! ]|,\\[!;, ]|\{,\}|\{ ?, ?\} ?|~) ?(?=\d{3}(?!\d))"), ","),
-    (re.compile(r"\{\.\}"), "."),
-    (re.compile(r"\\!|\\{1,2}$|(?: ?<br ?/?>)+$"), ""),
-    (re.compile(r"(?<!\\)\\[,;:> ]|\\q?quad(?![A-Za-z])|~"), " "),  # behind another backslash it ends a row
-    (re.compile(r" ?(?:\^ ?\{ ?\\circ ?\}|\^ ?\\circ|\\degree(?![A-Za-z]))"), "°"),
-    (re.compile(r"\\([%$#&])"), r"\1"),
-    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\\(?:leq?|leqslant)(?![A-Za-z])|≤|⩽|<="), r"\\le "),
-    (re.compile(r"\\(?:geq?|geqslant)(?![A-Za-z])|≥|⩾|>="), r"\\ge "),
-    (re.compile(r"\\(?:neq?)(?![A-Za-z])|≠|!="), r"\\ne "),
-    (re.compile(r"\\(?:lt)(?![A-Za-z])"), "<"),
-    (re.compile(r"\\(?:gt)(?![A-Za-z])"), ">"),
-    (re.compile(r"\\(?:approx|simeq)(?![A-Za-z])|≈"), r"\\approx "),
-    (re.compile(r"\\[lrc]?dots(?![A-Za-z])|\\dots[bcm](?![A-Za-z])|…|\.\.\.+"), r"\\ldots "),
-    (re.compile(r"(?<![\\A-Za-z])(?:negative|minus) (?=infinity(?![A-Za-z]))", re.IGNORECASE), "-"),
-    (re.compile(r"(?<![\\A-Za-z])(?:positive )?infinity(?![A-Za-z])|∞", re.IGNORECASE), r"\\infty "),
-    (re.compile(r"\+ ?\\infty"), r"\\infty"),
-    (re.compile(r"(?:the )?empty set|\\varnothing(?![A-Za-z])|∅", re.IGNORECASE), r"\\emptyset "),
-    (re.compile(r"(?<=\w)_ ?\{ ?(\w) ?\}"), r"_\1"),
-    (re.compile(r"\\mid(?![A-Za-z])"), "|"),
-    (re.compile(r"\\Omega(?![A-Za-z])"), "Ω"),
-    (re.compile(r"(?<=\\\\) ?\[-?[\d.]{1,5} ?(?:pt|em|ex|mm|cm)\]"), ""),  # room between rows
-)
 _ALIGNED = re.compile(r"\\(?:begin|end) ?\{(?:align(?:ed)?|gathered|split)\*?\}")
 _FRACTION = re.compile(r"\\frac ?(?:\{ ?([^{}]{1,400}?) ?\}|(\d)|) ?(?:\{ ?([^{}]{1,400}?) ?\}|(\d))")
 _DELIMITER = re.compile(r"\$\$?|(?<!\\)\\[()\[\]]")
@@ -92,12 +55,13 @@ def tidy(text: str) -> str:
     >>> tidy(" **$\\text{B}$**. ")
     'B'
     """
-    text = " ".join(unicodedata.normalize("NFC", text).translate(_SIGNS).split())
+    text = " ".join(unicodedata.normalize("NFC", text).translate(SIGNS).split())
     text = _LOWERED.sub(
         lambda match: "_" + _at_level(match[0]), _RAISED.sub(lambda match: "^" + _at_level(match[0]), text)
     )
     for _ in range(_MOST_WRAPPERS):
-        inner = _FULL_STOP.sub("", text).strip(" *`'\"") or text
+        inner = _FULL_STOP.sub("", text).strip(" *`") or text
+        inner = inner[1:-1].strip() if inner[:1] == inner[-1:] and inner[0] in "'\"" and len(inner) > 2 else inner
         for wrapper in _WRAPPERS:
             if match := wrapper.fullmatch(inner):
                 inner = next(group for group in match.groups() if group is not None).strip()
@@ -141,8 +105,8 @@ def clean(text: str) -> str:
     text = tidy(text)
     if _ALIGNED.search(text):
         text = _ALIGNED.sub(" ", text).replace("&", "").strip()
-    text = _UPRIGHT.sub(_upright, text)
-    for pattern, spelling in _LATEX:
+    text = UPRIGHT.sub(_upright, text)
+    for pattern, spelling in LATEX:
         text = pattern.sub(spelling, text)
     text = _FRACTION.sub(_whole_fraction, text)
     return _FULL_STOP.sub("", re.sub(r" +(?=\^)", "", " ".join(text.split()))).strip()

@@ -5,7 +5,8 @@ in one spelling, and what it is lax about is checked again here:
 
 * it compares numbers to 1e-15 absolutely: all numbers closer than that are equal to it. Here values are compared
   relatively, at random points where there are variables;
-* its parser drops what it does not know, folds capitals, and reads 12:30 as a quotient.
+* its parser drops what it does not know, folds capitals, reads 12:30 as a quotient, a date as a difference and a code as
+  a product (`notation`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import re
 from typing import Any
 
+from registry.verifiers.notation import is_code, is_row, is_sequence, primes_agree, row_key, with_names
 from registry.verifiers.numerals import SURE_DIGITS
 from registry.verifiers.spelling import text_key
 
@@ -69,7 +71,9 @@ def same_expression(answer: str, reference: str) -> bool:
     answer, reference = (_BASE.sub("", text) if any(bases) else text for text in (answer, reference))
     if ":" in answer + reference or r"\ldots" in answer + reference or _differ_in_case(answer, reference):
         return text_key(answer) == text_key(reference)
-    if any(_has_words(text) or is_costly(text) for text in (answer, reference)):
+    if is_row(reference) or any(is_code(text) or is_sequence(text) for text in (answer, reference)):
+        return row_key(answer) == row_key(reference)
+    if any(_has_words(text) or is_costly(text) for text in (answer, reference)) or not primes_agree(answer, reference):
         return False
     from math_verify import verify  # here, because it imports sympy
 
@@ -166,6 +170,7 @@ def _parse(text: str) -> Any:
 
 
 def _as_latex(text: str) -> str:
+    text = with_names(text)
     text = _ROOT.sub(lambda match: rf"\sqrt{{{next(filter(None, match.groups()), '')}}}", text)
     for spelling, latex in _SPELLINGS:
         text = text.replace(spelling, latex)
