@@ -8,7 +8,7 @@ from registry.verifiers.chains import is_name, value_of_chain
 from registry.verifiers.clock import read_time
 from registry.verifiers.numerals import SURE_DIGITS, with_decimal_point
 from registry.verifiers.prose import quantity_in_prose
-from registry.verifiers.quantities import read_mixed, read_quantity, same_quantity, same_unit
+from registry.verifiers.quantities import read_mixed, read_quantity, same_quantity
 from registry.verifiers.shapes import as_points, as_quotients
 from registry.verifiers.spelling import same_text
 from registry.verifiers.structure import (
@@ -21,11 +21,11 @@ from registry.verifiers.structure import (
     sides,
 )
 from registry.verifiers.symbolic import is_expression, same_expression
-from registry.verifiers.units import split_unit
+from registry.verifiers.units import same_unit, split_unit
 
 _RATIO_NAME = re.compile(r"\\frac\{[A-Z]{1,3}\}\{[A-Z]{1,3}\}|[A-Za-z_{}\d]{1,20}:[A-Za-z_{}\d]{1,20}")
 _MEMBER = re.compile(r"([A-Za-z]{1,2}) ?(?:\\in(?![A-Za-z])|∈) ?(.+)", re.DOTALL)
-_GLUED = re.compile(r"^([\d.,]{1,40})([A-Za-zΩ])$")  # 5m beside "5 m"
+_GLUED = re.compile(r"^([\d.,]{1,40})([A-Za-zµΩ]{1,2})$")  # 5m, 5kN beside "5 m", "5 kN"
 _CONDITION = re.compile(
     r"\\?\{ ?([A-Za-z]) ?(?:(?:\\in(?![A-Za-z])|∈) ?\\?[A-Za-z]+ ?(?:\{?[A-Z]\}?)? ?)?[|:] ?(.+?) ?\\?\}", re.DOTALL
 )

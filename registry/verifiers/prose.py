@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from registry.verifiers.quantities import Quantity, read_quantity
-from registry.verifiers.units import CHANGING, unit_of_words
+from registry.verifiers.units import CHANGING, singular, unit_of_words
 
 _BEFORE, _BEHIND = r"[A-Za-z][A-Za-z'’,-]{1,30} ", r" (?:\(?[A-Za-z][A-Za-z'’,;)-]{1,30}|a)"  # no option's letter
 _NUMBER = r"-?[$€£]?\d[\d,]{0,30}(?:\.\d{1,30})?%?"
@@ -19,7 +19,8 @@ _TELLING = CHANGING - {"of", "and", "both", "by"} | {
     *_LABELS.split(),
 }  # where nothing else is a number
 _DERIVED = "square cube root product multiple factor multiples factors"  # "of" a number
-_NOT_COUNTED = "per for with each every and both total altogether left during after before when"  # behind a number
+_NOT_COUNTED = """per for with each every and both total altogether left during after before when
+a an as at by for he i if in is it me my no of on or so to up us we"""  # behind a number
 
 
 def quantity_in_prose(text: str) -> Quantity | None:
@@ -47,5 +48,5 @@ def quantity_in_prose(text: str) -> Quantity | None:
     if unit and found.unit and unit != found.unit:
         return None
     behind = words[len(before)] if after else ""
-    counted = behind.removesuffix("s") if len(behind) > 2 and behind not in _NOT_COUNTED.split() else ""
+    counted = singular(behind) if behind not in _NOT_COUNTED.split() else ""
     return Quantity(found.number, unit or found.unit or counted)

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 
 from registry.verifiers.numerals import Number, read_number, same_number
-from registry.verifiers.units import SCALES, UNITS, read_unit
+from registry.verifiers.units import SCALES, UNITS, read_unit, same_unit
 
 _MINUS = re.compile(r"(?:negative|minus) ", re.IGNORECASE)
-_CURRENCY = re.compile(r"([+-]?) ?([$€£¥₹])(?=[ \d.])")
+_CURRENCY = re.compile(r"([+-]?) ?(?:[A-Z]{1,2})?([$€£¥₹₩]|Rs\.?)(?=[ \d.]|-\d)")
 _SCALE = re.compile(rf" ({'|'.join(SCALES)})(?![A-Za-z])")
 _MIXED_PART = re.compile(r"\d[\d.]{0,20} [A-Za-z]{1,20}")
 _MIXED = re.compile(rf"{_MIXED_PART.pattern}(?:(?: and|,(?: and)?)? {_MIXED_PART.pattern}){{1,3}}")
@@ -53,7 +53,7 @@ def read_quantity(text: str) -> Quantity | None:
         number = Number(number.value * SCALES[match[1]], number.percent, number.quotient)
         rest = rest[match.end() :]
     unit = read_unit(rest)
-    if unit is None or (unit and currency and unit != currency):
+    if unit is None or not same_unit(unit, currency):
         return None
     value = -number.value if negative else number.value
     return Quantity(Number(value, number.percent, number.quotient, number.decimals), unit or currency)
@@ -81,7 +81,3 @@ def read_mixed(text: str) -> list[Quantity] | None:
     found = [read_quantity(part) for part in _MIXED_PART.findall(text)]
     known = [part for part in found if part is not None and part.unit in UNITS.values()]
     return known if len(known) == len(found) else None
-
-
-def same_unit(a: str, b: str) -> bool:
-    return not a or not b or a == b

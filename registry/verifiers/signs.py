@@ -17,6 +17,7 @@ SIGNS = str.maketrans(
 UPRIGHT = re.compile(
     r"\\(?:text|textbf|textit|textnormal|textrm|mbox|mathrm|mathbf|mathit|boldsymbol|bf|rm|operatorname)\s*\{([^{}]*)\}"
 )
+MICRO = re.compile(r"\\mu ?(?=\\(?:text|mathrm|rm)(?![A-Za-z]))")
 LATEX = (
     (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|limits)(?![A-Za-z])\.?"), ""),
     (re.compile(r"(?<=\d)(?:\\[,;! ]|,\\[!;, ]|\{,\}|\{ ?, ?\} ?|~) ?(?=\d{3}(?!\d))"), ","),

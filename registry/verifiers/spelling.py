@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 from registry.answer_places import boxes_in
-from registry.verifiers.signs import LATEX, SIGNS, UPRIGHT
+from registry.verifiers.signs import LATEX, MICRO, SIGNS, UPRIGHT
 from registry.verifiers.units import CHANGING, SCALES, UNITS, read_unit
 
 _RAISED, _LOWERED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+"), re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
@@ -105,7 +105,7 @@ def clean(text: str) -> str:
     text = tidy(text)
     if _ALIGNED.search(text):
         text = _ALIGNED.sub(" ", text).replace("&", "").strip()
-    text = UPRIGHT.sub(_upright, text)
+    text = UPRIGHT.sub(_upright, MICRO.sub("µ", text))
     for pattern, spelling in LATEX:
         text = pattern.sub(spelling, text)
     text = _FRACTION.sub(_whole_fraction, text)
