@@ -48,6 +48,8 @@ def value_of_chain(text: str) -> Quantity | None:
     parts = [part.strip() for part in _CHAIN.split(exact)]
     if len(parts) < 2 or not all(parts):
         return None
+    if len(parts) == 2 and re.fullmatch(r"[A-Za-z]", parts[1]):  # 5 = x
+        parts.reverse()
     named = is_name(parts[0]) or re.fullmatch(_RATIO_OF_SIDES, parts[0]) or _is_sum_of_names(parts[0])
     if not named and not all(_SUM.fullmatch(_TOLD.sub("", part)) for part in parts[:-1]):
         return None

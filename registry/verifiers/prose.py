@@ -5,20 +5,24 @@ from __future__ import annotations
 import re
 
 from registry.verifiers.quantities import Quantity, read_quantity
-from registry.verifiers.units import CHANGING, singular, unit_of_words
+from registry.verifiers.units import CHANGING, denies, singular, unit_of_words
 
-_BEFORE, _BEHIND = r"[A-Za-z][A-Za-z'’,-]{1,30} ", r" (?:\(?[A-Za-z][A-Za-z'’,;)-]{1,30}|a)"  # no option's letter
+_BEFORE, _BEHIND = (
+    r"(?:[A-Za-z][A-Za-z'’,-]{1,30}|I|a(?! -?[$€£]?\d)) ",
+    r" (?:\(?[A-Za-z][A-Za-z'’,;)-]{1,30}|a)",
+)  # no option's letter
 _NUMBER = r"-?[$€£]?\d[\d,]{0,30}(?:\.\d{1,30})?%?"
 _PROSE = re.compile(rf"((?:{_BEFORE}){{0,20}})({_NUMBER})((?:{_BEHIND}){{0,20}})\.?")
 _WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
 _NUMBERS = """one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"""
 _LABELS = "could might question step option problem part case figure page number example equation"
-_TELLING = CHANGING - {"of", "and", "both", "by"} | {
+_TELLING = CHANGING - {"of", "and", "both", "by", "at"} | {
     *_NUMBERS.split(),
     *_LABELS.split(),
 }  # where nothing else is a number
-_DERIVED = "square cube root product multiple factor multiples factors"  # "of" a number
+_NOUNS = {"remainder", "score", "base", "power"}  # before a number they say what it is
+_DERIVED = "square cube root product multiple factor multiples factors power base"  # "of" a number
 _NOT_COUNTED = """per for with each every and both total altogether left during after before when
 a an as at by for he i if in is it me my no of on or so to up us we"""  # behind a number
 
@@ -36,7 +40,9 @@ def quantity_in_prose(text: str) -> Quantity | None:
         return None
     before, number, after = match[1].split(), match[2], match[3].split()
     words = [word.strip(",;()'’-").lower() for word in (*before, *after)]
-    if not all(_WORD.fullmatch(word) for word in words if word) or not _TELLING.isdisjoint(words):
+    if not all(_WORD.fullmatch(word) for word in words if word) or any(map(denies, words)):
+        return None
+    if not (_TELLING - _NOUNS).isdisjoint(words[: len(before)]) or not _TELLING.isdisjoint(words[len(before) :]):
         return None
     *_, last_but_one, last = ["", "", *words[: len(before)]]
     if last in ("after", "before") or (last == "of" and last_but_one in _DERIVED.split()):

@@ -17,10 +17,11 @@ SIGNS = str.maketrans(
 UPRIGHT = re.compile(
     r"\\(?:text|textbf|textit|textnormal|textrm|mbox|mathrm|mathbf|mathit|boldsymbol|bf|rm|operatorname)\s*\{([^{}]*)\}"
 )
-MICRO = re.compile(r"\\mu ?(?=\\(?:text|mathrm|rm)(?![A-Za-z]))")
+MICRO = re.compile(r"\\mu ?(\\(?:text|mathrm|rm) ?\{)")
 LATEX = (
     (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|limits)(?![A-Za-z])\.?"), ""),
     (re.compile(r"(?<=\d)(?:\\[,;! ]|,\\[!;, ]|\{,\}|\{ ?, ?\} ?|~) ?(?=\d{3}(?!\d))"), ","),
+    (re.compile(r"\\therefore(?![A-Za-z])|∴"), ""),
     (re.compile(r"\{\.\}"), "."),
     (re.compile(r"\\!|\\{1,2}$|(?: ?<br ?/?>)+$"), ""),
     (re.compile(r"(?<!\\)\\[,;:> ]|\\q?quad(?![A-Za-z])|~"), " "),  # behind another backslash it ends a row

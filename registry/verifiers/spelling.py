@@ -11,7 +11,7 @@ import unicodedata
 
 from registry.answer_places import boxes_in
 from registry.verifiers.signs import LATEX, MICRO, SIGNS, UPRIGHT
-from registry.verifiers.units import CHANGING, SCALES, UNITS, read_unit
+from registry.verifiers.units import CHANGING, NAMING, SCALES, UNITS, changes, read_unit
 
 _RAISED, _LOWERED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+"), re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
 _LEVEL = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉", "0123456789+-0123456789")
@@ -21,14 +21,22 @@ _ESCAPED_TWICE = re.compile(
 _NEGATED = re.compile(r"not (?:it'?s not |it is not )?-?\d[\d.,]*(?=[ ,;]| )", re.IGNORECASE)
 _MARK = re.compile(r"^\s*(?:#{2,4}|=)(?!=)\s*")
 _CALCULATION = re.compile(r"<<[^<>]{1,100}>>")  # GSM8K's
-_REASON = re.compile(r"(?<=\S)(?: because |\s*\n\s*\n\s*(?:explanation|note|reason)).*", re.IGNORECASE | re.DOTALL)
+_REASON = re.compile(
+    r"(?<=\S)(?:,? \(?(?:because|since) |,? as (?:required|desired|needed|claimed)(?![A-Za-z])"
+    r"|\s*\n\s*\n\s*(?:explanation|note|reason)).*",
+    re.IGNORECASE | re.DOTALL,
+)
 _WRAPPERS = (
     re.compile(r"\$+([^$]*)\$+"),
     re.compile(r"\\\(((?:(?!\\\)).)*)\\\)|\\\[((?:(?!\\\]).)*)\\\]", re.DOTALL),
-    re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}"),
+    re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathsf)\s*\{([^{}]*)\}"),
+    re.compile(r"__([^_]+)__"),
+    re.compile(r"<(?:b|u|i|em|strong)>([^<>]*)</(?:b|u|i|em|strong)>"),
 )
 _INDEX_OF_LETTER = re.compile(r"(?<=[A-Za-z)])_\{?(\d{1,3})\}?")  # H_2O is H2O
-_FULL_STOP = re.compile(r"(?<!\.) ?\.$")
+_FULL_STOP = re.compile(r"(?<![.\\]) ?[.,;:]$|(?<=[A-Za-z]{3})!$")
+_BOLD = re.compile(r"(?<![\w)\]}*])\*\*([^\s*](?:[^*]*[^\s*])?)\*\*(?![\w(\[{*])")
+_DECORATIONS = " *`•✓✔✅☑🎉"
 _MOST_WRAPPERS = 4  # as in **$\text{B}$**
 
 _ALIGNED = re.compile(r"\\(?:begin|end) ?\{(?:align(?:ed)?|gathered|split)\*?\}")
@@ -36,13 +44,19 @@ _FRACTION = re.compile(r"\\frac ?(?:\{ ?([^{}]{1,400}?) ?\}|(\d)|) ?(?:\{ ?([^{}
 _DELIMITER = re.compile(r"\$\$?|(?<!\\)\\[()\[\]]")
 _LEAD = re.compile(
     r"(?:so|thus|therefore|hence|then|final answer|answer|the answer|solution|we (?:get|have|find|obtain)(?: that)?)"
-    r"(?: is| are)?(?:,|:| )\s*|(?:故?答案|故?选)[是为:]{0,2} ?",
+    r"(?: is| are)?(?:,|:| ?=| )\s*|ans[.:] ?|(?:i )?(?:choose|pick|select) |(?:故?答案|故?选)[是为:]{0,2} ?",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"([A-Za-z][A-Za-z ,'’()-]{0,90}?)(?: is| are| equals|:)(?: equal to| exactly)?:?\s+(?=\S)")
+_ANSWER_IS = re.compile(  # behind a short working: the last line, or sentence, says so
+    r"(?:\n\s*|\. +)(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:final )?answer(?: is:?|:) (?=[^\n]*$)", re.IGNORECASE
+)
+_TOLD = re.compile(r"answer(?: is|:)", re.IGNORECASE)
 _IT_IS = re.compile(r"it'?s ", re.IGNORECASE)
-_TAIL = re.compile(r" (?:is|are) (?:the|our|my) (?:final |correct )?(?:answer|solution|result)s?")
-_HARMLESS = {"of", "by", "to", "if", "between", "from", "root", "roots", "and", "or"}
+_TAIL = re.compile(
+    r",?(?: which)? (?:is|are) (?:(?:the|our|my) (?:final |correct |only )?(?:answer|solution|result)s?|(?:correct|right)$)"
+)
+_HARMLESS = frozenset(["of", "by", "to", "if", "between", "from", "root", "roots", "and", "or"])
 _FIRST_WORD = re.compile(r"[\s}]{0,3}(?:\\(?:text|mathrm) ?\{ ?)?(\\?%|°|\^ ?\{?\\?\w+\}?|\^\S|!|[A-Za-z]+)\}?")
 _BEFORE_BOX = re.compile(r"[+/^·×]$|(?<!\*)\*$|(?<![A-Za-z])[A-Za-z]?\d[\d.]*[A-Za-z]?$")
 _BOX_TAIL = 30  # characters behind a box that may belong to it: a unit, a percent sign
@@ -59,8 +73,9 @@ def tidy(text: str) -> str:
     text = _LOWERED.sub(
         lambda match: "_" + _at_level(match[0]), _RAISED.sub(lambda match: "^" + _at_level(match[0]), text)
     )
+    text = _BOLD.sub(r"\1", text)
     for _ in range(_MOST_WRAPPERS):
-        inner = _FULL_STOP.sub("", text).strip(" *`") or text
+        inner = _FULL_STOP.sub("", text).strip(_DECORATIONS) or text
         inner = inner[1:-1].strip() if inner[:1] == inner[-1:] and inner[0] in "'\"" and len(inner) > 2 else inner
         for wrapper in _WRAPPERS:
             if match := wrapper.fullmatch(inner):
@@ -105,7 +120,7 @@ def clean(text: str) -> str:
     text = tidy(text)
     if _ALIGNED.search(text):
         text = _ALIGNED.sub(" ", text).replace("&", "").strip()
-    text = UPRIGHT.sub(_upright, MICRO.sub("µ", text))
+    text = UPRIGHT.sub(_upright, MICRO.sub(r"\1µ", text))
     for pattern, spelling in LATEX:
         text = pattern.sub(spelling, text)
     text = _FRACTION.sub(_whole_fraction, text)
@@ -124,6 +139,8 @@ def core(text: str) -> str | None:
     True
     """
     text = _REASON.sub("", _CALCULATION.sub("", _MARK.sub("", text)))
+    if (told := _ANSWER_IS.search(text)) and len(_TOLD.findall(text)) == 1:
+        text = text[told.end() :]
     text = _NEGATED.sub(" ", _ESCAPED_TWICE.sub(r"\\", text))
     for _ in range(3):
         if r"\boxed" not in text and r"\fbox" not in text:
@@ -172,12 +189,12 @@ def _boxed(text: str) -> str | None:
         begin, start, end = boxes[-1]
         before = text[:begin].rstrip(" $").rstrip()
         tail = text[end + 1 :].lstrip("$").split("$")[0].partition(". ")[0].rstrip(". ")
-        if _BEFORE_BOX.search(before) or _changes((before.rsplit(None, 1) or [""])[-1]):
+        if _BEFORE_BOX.search(before) or changes((before.rsplit(None, 1) or [""])[-1], _HARMLESS):
             return None
         minus = "-" if re.search(r"(?:^|[=:\s$])-$", before) else ""
         return minus + text[start:end] + _box_tail(tail)
     gaps = [text[a[2] + 1 : b[0]] for a, b in itertools.pairwise(boxes)]
-    joined = all(len(gap) <= _BOX_GAP and not _changes(gap) for gap in gaps)
+    joined = all(len(gap) <= _BOX_GAP and not changes(gap, _HARMLESS) for gap in gaps)
     return ", ".join(inside) if joined else None
 
 
@@ -207,9 +224,4 @@ def _sentence(text: str) -> re.Match[str] | None:
     match = _SENTENCE.match(text)
     if match is None or (match[0].rstrip().endswith(":") and len(match[1]) < 3):
         return None
-    return None if _changes(match[1]) else match
-
-
-def _changes(prose: str) -> bool:
-    """Whether the words before an answer, or between two, say that it is not one."""
-    return not (CHANGING - _HARMLESS).isdisjoint(re.findall(r"[a-z']+", prose.lower()))
+    return None if changes(match[1], _HARMLESS | NAMING) else match

@@ -37,7 +37,34 @@ between to through from up down maybe perhaps either neither both pi sqrt sin co
 arccos arctan infinity inf nan too off short remainder divided multiplied added subtracted increased decreased reduced of by if
 unless but inverse reciprocal modulus hundred thousand million billion trillion dozen
 """
-CHANGING = frozenset(_CHANGING.split())
+_DENYING = """
+rule ruled rules out fail fails failed false impossible extraneous invalid excluding excluded excludes exclude besides
+ignoring ignore instead unlike rather doubt doubtful cant wont dont isnt nicht kein keine pas non nunca jamais
+"""
+CHANGING = frozenset(_CHANGING.split() + _DENYING.split())
+# Names of what is asked for, and words that say which: harmless in the subject of "is".
+_NAMING = "remainder score scores base power inverse reciprocal modulus least smaller larger greater bigger above below"
+NAMING = frozenset(_NAMING.split())
+_ORDINAL = re.compile(r"\bthe (?:third|fourth|fifth|sixth|eighth|tenth)(?= (?!of\b)[a-z])")
+_DENIAL = re.compile(r"[a-z]n['’]t$")
+_PROSE_WORD = re.compile(r"[a-z'’]+")
+
+
+def denies(word: str) -> bool:
+    """Whether a word says "not": isn't, won't, couldn't."""
+    return _DENIAL.search(word) is not None
+
+
+def changes(prose: str, harmless: frozenset[str] = frozenset()) -> bool:
+    """Whether words before an answer, or between two, say that it is another one, or none.
+
+    >>> changes("It can't be"), changes("The remainder", NAMING), changes("The third side", NAMING), changes("A third")
+    (True, False, False, True)
+    """
+    prose = prose.lower()
+    words = _PROSE_WORD.findall(_ORDINAL.sub("the", prose) if harmless else prose)
+    return not (CHANGING - harmless).isdisjoint(words) or any(map(denies, words))
+
 
 _CHINESE = re.compile(r"[\u4e00-\u9fff]{1,4}")
 _CHINESE_CHANGING = re.compile("[万亿千百十半倍分之多少或和不]")
