@@ -10,7 +10,7 @@ from registry.example import Example
 from registry.verifiers.agreement import agree, quick_agreement
 from registry.verifiers.answers import answer_of
 from registry.verifiers.base import UNDECIDED, Undecided, Verifier
-from registry.verifiers.options import is_lone_letter, leading_letter, option_index, option_of_reference
+from registry.verifiers.options import is_lone_letter, leading_letter, letters_of, option_index, option_of_reference
 from registry.verifiers.reference_reading import accepted_answers, option_and_text, reference_core
 from registry.verifiers.spelling import core, same_text
 
@@ -110,6 +110,8 @@ def _compare(answer: str, reference: str) -> float | Undecided:
         return 0.0
     if pair := _texts(spoken, reference):
         return _compare(*pair)
+    if (several := letters_of(expected)) and (told := letters_of(spoken)):
+        return float(told == several)
     quick = quick_agreement(spoken, expected)
     return UNDECIDED if quick is None else float(quick)
 

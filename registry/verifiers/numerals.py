@@ -17,7 +17,7 @@ _DIGITS = rf"\d{{1,{MOST_DIGITS}}}"
 _INTEGER = rf"(?:\d{{1,3}}(?:,\d{{3}}){{1,99}}(?!\d)|\d{{1,3}}(?: \d{{3}}){{1,99}}(?![\d/])|{_DIGITS})"
 _DECIMAL = rf"(?:{_INTEGER}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})"
 _TIMES = r"(?:[xX×·*]|\\times|\\cdot)"
-_POWER = r"10 ?\^ ?(?:\{ ?([+-]?\d{1,4}) ?\}|([+-]?\d{1,4}))"
+_POWER = r"10 ?\^ ?(?:[{(] ?([+-]?\d{1,4}) ?[)}]|([+-]?\d{1,4}))"
 _SIGN = r"[+-]?"
 _SCIENTIFIC = re.compile(rf"({_DECIMAL})(?:[eE]([+-]?\d{{1,4}})| ?{_TIMES} ?{_POWER})?")
 _POWER_OF_TEN = re.compile(_POWER)
@@ -27,8 +27,10 @@ _QUOTIENT = re.compile(
 _MIXED = re.compile(rf"({_INTEGER}) ?(?:\\frac\{{({_DIGITS})\}}\{{({_DIGITS})\}}|(?<= )({_DIGITS})/({_DIGITS}))")
 _REPEATING = re.compile(
     rf"({_INTEGER})?\.({_DIGITS})?"
-    r"(?:\\(?:overline|bar|overbar) ?(?:\{ ?(\d{1,50}) ?\}|(\d))|\\dot ?\{?(\d)\}?(?:(\d{0,50})\\dot ?\{?(\d)\}?)?)"
+    r"(?:\\(?:overline|bar|overbar) ?(?:\{ ?(\d{1,50}) ?\}|(\d))|\\dot ?\{?(\d)\}?(?:(\d{0,50})\\dot ?\{?(\d)\}?)?"
+    r"|\((\d{1,50})\))"
 )
+_RUNNING_ON = re.compile(rf"({_INTEGER})?\.(\d{{0,50}}?)(\d)\3{{2,}} ?\\ldots")  # 0.1666...
 _DECIMAL_COMMA = re.compile(rf"([+-]? ?(?:0|[1-9]\d{{0,{MOST_DIGITS}}})),(\d{{1,{MOST_DIGITS}}})")
 _THOUSANDS = re.compile(r"[1-9]\d{0,2},\d{3}")
 
@@ -66,7 +68,7 @@ def read_number(text: str) -> tuple[Number, str] | None:
         return None
     number, rest = found
     value = -number.value if negative else number.value
-    if percent := re.match(r" ?\\?%| ?(?:percent(?:age)?|pct)(?![A-Za-z])", rest):
+    if percent := re.match(r"(?: ?\\?%| ?(?:percent(?:age)?|per cent|pct)(?![A-Za-z]))(?! points?)", rest):
         return Number(value, True, number.quotient, number.decimals), rest[percent.end() :]
     return Number(value, False, number.quotient, number.decimals), rest
 
@@ -124,11 +126,15 @@ def _scientific(text: str) -> tuple[Number, str] | None:
 
 
 def _repeating(text: str) -> tuple[Number, str] | None:
-    """A decimal whose last digits repeat without end: under a line, or between dots."""
+    """A decimal whose last digits repeat without end: under a line, between dots, in brackets, or before three dots."""
     match = _REPEATING.match(text)
-    if match is None:
+    if match is not None:
+        cycle = match[3] or match[4] or match[8] or f"{match[5]}{match[6] or ''}{match[7] or ''}"
+    elif match := _RUNNING_ON.match(text):
+        cycle = match[3]
+    else:
         return None
-    fixed, cycle = match[2] or "", match[3] or match[4] or f"{match[5]}{match[6] or ''}{match[7] or ''}"
+    fixed = match[2] or ""
     places = 10 ** len(fixed)
     value = _plain(match[1] or "0") + Fraction(int(fixed or 0), places)
     value += Fraction(int(cycle), (10 ** len(cycle) - 1) * places)

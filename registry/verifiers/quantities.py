@@ -65,8 +65,9 @@ def same_quantity(answer: Quantity, reference: Quantity) -> bool:
     >>> same_quantity(read_quantity("3"), read_quantity("3 cm")), same_quantity(read_quantity("3 m"), read_quantity("3 cm"))
     (True, False)
     """
-    if (answer.number.percent and reference.unit) or (reference.number.percent and answer.unit):
-        return False
+    for one, other in ((answer, reference), (reference, answer)):  # 25% and 25 apples; "25% increase" is 25%
+        if one.number.percent and other.unit and (not other.number.percent or other.unit in UNITS.values()):
+            return False
     return same_unit(answer.unit, reference.unit) and same_number(answer.number, reference.number)
 
 
