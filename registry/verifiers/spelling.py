@@ -76,7 +76,7 @@ def tidy(text: str) -> str:
     text = _BOLD.sub(r"\1", text)
     for _ in range(_MOST_WRAPPERS):
         inner = _FULL_STOP.sub("", text).strip(_DECORATIONS) or text
-        inner = inner[1:-1].strip() if inner[:1] == inner[-1:] and inner[0] in "'\"" and len(inner) > 2 else inner
+        inner = inner[1:-1].strip() if len(inner) > 2 and inner[0] == inner[-1] in "'\"" else inner
         for wrapper in _WRAPPERS:
             if match := wrapper.fullmatch(inner):
                 inner = next(group for group in match.groups() if group is not None).strip()
