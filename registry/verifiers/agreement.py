@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from registry.verifiers.chains import is_name, value_of_chain
-from registry.verifiers.clock import read_time
+from registry.verifiers.clock import hours_and_minutes, read_time
 from registry.verifiers.numerals import SURE_DIGITS, with_decimal_point
 from registry.verifiers.prose import quantity_in_prose
 from registry.verifiers.quantities import read_mixed, read_quantity, same_quantity
@@ -48,6 +48,8 @@ def quick_agreement(answer: str, reference: str) -> bool | None:
         return True
     if (time := read_time(reference)) is not None and (told := read_time(answer)) is not None:
         return told == time
+    if (hands := hours_and_minutes(reference)) and hours_and_minutes(answer) == hands:
+        return True
     answer, reference = as_quotients(answer, reference)
     if (mixed := read_mixed(reference)) and (told_mixed := read_mixed(answer)):
         return told_mixed == mixed
@@ -89,6 +91,7 @@ def agree(answer: str, reference: str, depth: int = 0) -> bool:
 
     answer, reference = as_quotients(answer, reference)
     answer, reference = as_points(answer, reference)
+    answer, reference = (_one_by_one(a, b) for a, b in ((answer, reference), (reference, answer)))
     found_set, expected_set = _CONDITION.fullmatch(answer), _CONDITION.fullmatch(reference)
     if found_set or expected_set:
         return same(found_set[2] if found_set else answer, expected_set[2] if expected_set else reference)
@@ -164,6 +167,16 @@ def _as_union(text: str, other: str) -> str:
     return text
 
 
+def _one_by_one(text: str, other: str) -> str:
+    """(x, y) = (1, 2) as "x = 1, y = 2", to stand beside such a list; any other text as it is."""
+    pairs = [parts_of(side) for side in sides(text) or ()]
+    if len(_named(items(other))) < 2 or len(pairs) < 2 or pairs[0] is None or pairs[1] is None:
+        return text
+    (left, names, _), (right, values, _) = pairs[0], pairs[1]
+    same_shape = left == right == "(" and len(names) == len(values)
+    return ", ".join(f"{name} = {value}" for name, value in zip(names, values, strict=True)) if same_shape else text
+
+
 def _points(text: str) -> list[str]:
     """The points that "p=5, q=2; p=7, q=2" names; none where it does not."""
     points = [items(part) for part in text.split(";")]
@@ -208,7 +221,8 @@ def _are_roots(listed: list[str]) -> bool:
 def _may_be_point(text: str) -> bool:
     """Whether a bare list may be a point's: its items are not alternatives, nor values of one variable."""
     names = _named(items(text))
-    return not re.search(r"(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])", text) and len(set(names)) == len(names)
+    joined = r"or" if len(names) == len(items(text)) else r"or|and"  # x = 2 and y = -3
+    return not re.search(rf"(?<![A-Za-z\\])(?:{joined})(?![A-Za-z])", text) and len(set(names)) == len(names)
 
 
 def _named(listed: list[str]) -> list[str]:

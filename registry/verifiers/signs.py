@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 
+_VULGAR = "1/2 1/3 2/3 1/4 3/4 1/5 2/5 3/5 4/5 1/6 5/6 1/8 3/8 5/8 7/8"
 SIGNS = str.maketrans(
     {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width letters, digits and signs
     | dict(zip("‐‑‒–—−‘’“”。", "------''\"\".", strict=True))
-    | {"、": ", ", "º": "°", "μ": "µ"}
-    | {
-        fraction: f" {spelled} "
-        for fraction, spelled in zip("½⅓⅔¼¾⅕⅛", ["1/2", "1/3", "2/3", "1/4", "3/4", "1/5", "1/8"], strict=True)
-    }
+    | {"、": ", ", "º": "°", "μ": "µ", "⁄": "/", "∕": "/", "∶": ":", "℃": "°C", "℉": "°F", "﹣": "-"}
+    | {fraction: f" {spelled} " for fraction, spelled in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", _VULGAR.split(), strict=True)}
     | {"\u2009": " ", "\u202f": " ", "\u00a0": " ", "\u200b": "", "\u2062": "", "\u200e": "", "\u200f": ""}
 )
 UPRIGHT = re.compile(
-    r"\\(?:text|textbf|textit|textnormal|textrm|mbox|mathrm|mathbf|mathit|boldsymbol|bf|rm|operatorname)\s*\{([^{}]*)\}"
+    r"\\(?:text|textbf|textit|textnormal|textrm|mbox|mathrm|mathbf|mathit|boldsymbol|bm|mathsf|texttt|underline|bf|rm|operatorname|ce)\s*\{([^{}]*)\}"
 )
 MICRO = re.compile(r"\\mu ?(\\(?:text|mathrm|rm) ?\{)")
 LATEX = (
@@ -29,7 +27,19 @@ LATEX = (
     (re.compile(r"\^ ?(?:\{ ?\\prime ?\}|\\prime(?![A-Za-z]))"), "'"),
     (re.compile(r"\^ ?\{ ?\\prime ?\\prime ?\}"), "''"),
     (re.compile(r"\\([%$#&])"), r"\1"),
-    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\(?:text)?color ?\{[A-Za-z]{1,20}\}"), ""),
+    (re.compile(r"\\(?:[dtc]|nice|s)frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\{([^{}]{1,200})\\over(?![A-Za-z])([^{}]{1,200})\}"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\colon(?![A-Za-z])"), ":"),
+    (re.compile(r"\\[lr]?vert(?![A-Za-z])"), "|"),
+    (re.compile(r"\\lbrace(?![A-Za-z])"), r"\{"),
+    (re.compile(r"\\rbrace(?![A-Za-z])"), r"\}"),
+    (re.compile(r"∠"), r"\\angle "),
+    (re.compile(r"△"), r"\\triangle "),
+    (re.compile(r"→|\\rightarrow(?![A-Za-z])"), r"\\to "),
+    (re.compile(r"∧|\\wedge(?![A-Za-z])"), r"\\land "),
+    (re.compile(r"∨|\\vee(?![A-Za-z])"), r"\\lor "),
+    (re.compile(r"(?<=[)\]}]) U (?=[(\[{])"), r" \\cup "),
     (re.compile(r"\\(?:leq?|leqslant)(?![A-Za-z])|≤|⩽|<="), r"\\le "),
     (re.compile(r"\\(?:geq?|geqslant)(?![A-Za-z])|≥|⩾|>="), r"\\ge "),
     (re.compile(r"\\(?:neq?)(?![A-Za-z])|≠|!="), r"\\ne "),
