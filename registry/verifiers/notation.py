@@ -13,6 +13,7 @@ _ROW = re.compile(  # a date, a score, a range, a size, factors
     r"(?:[\d.,:+/×·* -]|\\(?:times|cdot)(?![A-Za-z])|(?<=\d)[xX](?= ?\d)|(?<=\d )[xX](?= ?\d))+"
 )
 _NUMBERS_APART = re.compile(r"(?<![\d\\_^.,])\d{1,40} +(?!\d{3}(?!\d))\d|(?<=\d) +\d{3} +(?!\d{3}(?!\d))\d")
+_SUM = re.compile(r"\d ?\+ ?[\d.]")  # of no date, score or range
 _SIGNED = re.compile(r"[+-]? ?[\d.,]+")
 _TIMES = re.compile(r"\\(?:times|cdot)(?![A-Za-z])|[×·*xX]")
 _X_BETWEEN_NUMBERS = re.compile(r"(?<=\d) ?[xX] ?(?=\d)")
@@ -30,10 +31,10 @@ _NO_BRACES = str.maketrans("", "", "{}")
 def is_row(text: str) -> bool:
     r"""Whether a text is nothing but numbers and signs between them, which ask to be met as they stand, not worked out.
 
-    >>> [is_row(text) for text in ("2023-05-14", "3 1 2", r"3 \times 2", "1920x1080", "-5", "2^3 * 3", "x - 1")]
+    >>> [is_row(text) for text in ("2023-05-14", "3 1 2", r"3 \times 2", "1920x1080", "-5", "2^3 * 3", "1/2 + 1/3")]
     [True, True, True, True, False, False, False]
     """
-    return _ROW.fullmatch(text) is not None and not _SIGNED.fullmatch(text)
+    return _ROW.fullmatch(text) is not None and not _SIGNED.fullmatch(text) and not _SUM.search(text)
 
 
 def is_sequence(text: str) -> bool:
