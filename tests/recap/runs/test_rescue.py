@@ -163,7 +163,14 @@ def test_a_signal_is_heard_inside_a_step(
     assert [path.name for path in list_checkpoints(run.directory)] == ["checkpoint-000001"]
     again = start(small(*bindings), tmp_path, resume=run.directory)
     again.execute()
-    assert metrics(again.tracker.run_id) == metrics(whole.tracker.run_id)
+    found, expected = (metrics(one.tracker.run_id) for one in (again, whole))
+    drift = {name for name in expected if name.startswith("drift")}
+    assert drift <= found.keys()
+    for name in drift:  # before its first update a run scores prompt by prompt, the same but for rounding
+        assert [value for _, value in found.pop(name)] == pytest.approx(
+            [value for _, value in expected.pop(name)], rel=1e-4
+        )
+    assert found == expected
 
 
 def test_a_signal_in_a_backward_lets_its_step_be_finished(
