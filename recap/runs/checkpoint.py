@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recap.parallel.processes import everywhere
+from recap.runs.errors import first_line
 
 if TYPE_CHECKING:  # who only looks for a checkpoint need not wait for what trains
     from recap.learning.models import Models
@@ -177,8 +178,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 def _damaged(checkpoint: Path, error: Exception) -> ValueError:
     others = [str(path) for path in list_checkpoints(checkpoint.parent) if path.name != checkpoint.name]
     way = f"go on from another one, {' or '.join(others)}" if others else "the run has no other one"
-    reason = (str(error).strip().splitlines() or [""])[0]
-    return ValueError(f"{checkpoint} is damaged ({type(error).__name__}: {reason}); {way}")
+    return ValueError(f"{checkpoint} is damaged ({first_line(error)}); {way}")
 
 
 def read_tensors(checkpoint: Path) -> dict[str, Tensor]:

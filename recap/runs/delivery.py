@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+from recap.runs.errors import first_line
 from recap.runs.mlflow_run import MLflowRun, is_final, together
-from recap.runs.mlflow_store import first_line
 from recap.runs.spill import Entry, Spill, name_of, was_refused
 
 FIRST_S, EVERY_S = 5.0, 30.0  # doubled in between: a batch costs more than its metrics; MLflow's pages look every 30 s

@@ -11,7 +11,8 @@ from pathlib import Path
 from recap.evaluation.comparable import MeasuredRun
 from recap.evaluation.outcomes import read_outcomes
 from recap.experiment.run_settings import Tracking
-from recap.runs.mlflow_store import SQLITE, connect, find_run, first_line
+from recap.runs.errors import first_line
+from recap.runs.mlflow_store import SQLITE, connect, find_run
 from recap.runs.outcomes import FOLDER
 from recap.runs.run_folders import run_directories
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import requests
 
 from recap.experiment.run_settings import Tracking
+from recap.runs.errors import first_line
 
 try:
     import fcntl
@@ -237,8 +238,3 @@ def _readable(work: Callable[[], T], settings: Tracking) -> T:
         f"{bound}: MLflow cannot be used ({first_line(errors[0])}); start its server, or bind tracking.uri or set"
         " MLFLOW_TRACKING_URI to where it is"
     ) from errors[0]
-
-
-def first_line(error: Exception) -> str:
-    """An error in one line: its kind and the first line of what it says, shortened."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from recap.experiment.run_settings import Tracking
-from recap.runs.mlflow_store import SQLITE, connect, first_line
+from recap.runs.errors import first_line
+from recap.runs.mlflow_store import SQLITE, connect
 from recap.runs.run_directory import RECORD_FILE, read_record
 from recap.runs.spill import FOLDER, WHERE
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recap.experiment.run_settings import Tracking
+from recap.runs.errors import first_line
 from recap.runs.forgotten_table import FOLDER as FORGOTTEN
 from recap.runs.links import (
     artifact_page,
@@ -27,7 +28,7 @@ from recap.runs.links import (
     runs_page,
     traces_page,
 )
-from recap.runs.mlflow_store import SQLITE, connect, find_run, first_line
+from recap.runs.mlflow_store import SQLITE, connect, find_run
 from recap.runs.run_directory import run_directory
 from recap.runs.spill import FOLDER, WHERE
 
