@@ -41,7 +41,7 @@ class Backward(NamedTuple):
     Attributes:
         loss_sums: [N_all, K], over the step.
         metrics: means of the losses, and what the passes counted.
-        gradient_norms: ‖∇L_k‖ of the objectives present; empty where gradients are not had by objective.
+        gradient_norms: ‖∇L_k‖ of the objectives present; empty where the policy does not ask for them.
     """
 
     loss_sums: Tensor
@@ -106,7 +106,8 @@ class Update:
                     self.accelerator.backward(result.parts.loss * self.accelerator.num_processes)
         if self.per_objective:
             jacobian = total(self.accelerator, jacobian)  # in the place of this process's part, which is as large
-            norms = self.gradient_norms(jacobian, counts)
+            if self.reweighting.needs_gradient_norms:
+                norms = self.gradient_norms(jacobian, counts)
             self.combine(jacobian, weights)
         for parameter in self.models.trained_parameters:
             # What nothing reached has gradient 0: which groups were skipped, and where, cannot matter to the optimizer.

@@ -21,10 +21,12 @@ _TELLING = CHANGING - {"of", "and", "both", "by", "at"} | {
     *_NUMBERS.split(),
     *_LABELS.split(),
 }  # where nothing else is a number
-_NOUNS = {"remainder", "score", "base", "power"}  # before a number they say what it is
-_DERIVED = "square cube root product multiple factor multiples factors power base"  # "of" a number
-_NOT_COUNTED = """per for with each every and both total altogether left during after before when
-a an as at by for he i if in is it me my no of on or so to up us we"""  # behind a number
+_TELLING_BEFORE = _TELLING - {"remainder", "score", "base", "power"}  # which say what the number is
+_OF_A_NUMBER = "square cube root product multiple factor multiples factors power base"
+_DERIVED = frozenset(_OF_A_NUMBER.split())
+_BEHIND_A_NUMBER = """per for with each every and both total altogether left during after before when
+a an as at by for he i if in is it me my no of on or so to up us we"""
+_NOT_COUNTED = frozenset(_BEHIND_A_NUMBER.split())
 
 
 def quantity_in_prose(text: str) -> Quantity | None:
@@ -42,10 +44,10 @@ def quantity_in_prose(text: str) -> Quantity | None:
     words = [word.strip(",;()'’-").lower() for word in (*before, *after)]
     if not all(_WORD.fullmatch(word) for word in words if word) or any(map(denies, words)):
         return None
-    if not (_TELLING - _NOUNS).isdisjoint(words[: len(before)]) or not _TELLING.isdisjoint(words[len(before) :]):
+    if not _TELLING_BEFORE.isdisjoint(words[: len(before)]) or not _TELLING.isdisjoint(words[len(before) :]):
         return None
     *_, last_but_one, last = ["", "", *words[: len(before)]]
-    if last in ("after", "before") or (last == "of" and last_but_one in _DERIVED.split()):
+    if last in ("after", "before") or (last == "of" and last_but_one in _DERIVED):
         return None
     found = read_quantity(number)
     if found is None:
@@ -54,5 +56,5 @@ def quantity_in_prose(text: str) -> Quantity | None:
     if unit and found.unit and unit != found.unit:
         return None
     behind = words[len(before)] if after else ""
-    counted = singular(behind) if behind not in _NOT_COUNTED.split() else ""
+    counted = singular(behind) if behind not in _NOT_COUNTED else ""
     return Quantity(found.number, unit or found.unit or counted)

@@ -25,10 +25,10 @@ def _spellings() -> dict[str, str]:
         sign, prefixes, *names = entry.split()
         for prefix in ("", *prefixes):
             unit = prefix + sign
-            for word in (
-                *([] if unit == "B" else [unit]),
-                *(_PREFIXES[prefix] + name if prefix else name for name in names),
-            ):
+            spelled = [_PREFIXES.get(prefix, "") + name for name in names]
+            if unit != "B":  # alone the name of a point, or an option
+                spelled.append(unit)
+            for word in spelled:
                 words.setdefault(word, unit)
             if prefix == "µ":
                 words["u" + sign] = unit  # as keyboards have it
@@ -40,9 +40,6 @@ def _spellings() -> dict[str, str]:
 SI_UNITS = _spellings()
 """Each word and sign of a unit, and the sign that it is written with here."""
 
-NEVER_GLUED = frozenset(unit for unit in SI_UNITS.values() if len(unit) == 2 and unit[1] in "NVACFHTKB") - {
-    "mA",
-    "MB",
-    "GB",
-}
+_SEEN_GLUED = {"mA", "MB", "GB"}
+NEVER_GLUED = frozenset(unit for unit in SI_UNITS.values() if len(unit) == 2 and unit[1] in "NVACFHTKB") - _SEEN_GLUED
 """Signs that may be a product behind a number without a space: 2kA."""

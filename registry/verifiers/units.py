@@ -77,7 +77,8 @@ _DEGREES = re.compile(r"(?:deg(?:ree)?s?|°) ?([CF])(?:elsius|ahrenheit)?(?![A-Z
 _MOST_TOKENS = 6
 _POWERS_BEFORE = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWERS_BEHIND = {"squared": 2, "cubed": 3}
-_HARMLESS = "old long tall high wide deep away apart later left remaining total altogether each"  # behind a unit
+_BEHIND_A_UNIT = "old long tall high wide deep away apart later left remaining total altogether each"
+_HARMLESS = frozenset(_BEHIND_A_UNIT.split())
 _UNIT_WORD = re.compile(r"[A-Za-zµΩ°]+")
 _EXPRESSION_UNIT = re.compile(r"(?<![\\A-Za-zµΩ°])(?:[A-Za-zµΩ°]{1,20}(?:\^\{?-?[1-4]\}?|[23])?[ /·*]{0,3}){1,6}$")
 _NEVER_BEHIND_EXPRESSIONS = frozenset("ACFH")  # as likely a variable or a constant
@@ -115,7 +116,7 @@ def read_unit(text: str) -> str | None:
             power = _POWERS_BEFORE[word.lower()]
         elif word.lower() in _POWERS_BEHIND and powers:
             powers[unit] += sign * (_POWERS_BEHIND[word.lower()] - 1)
-        elif not (powers and word in _HARMLESS.split()):
+        elif not (powers and word in _HARMLESS):
             unit = _one_unit(word, glued and not powers, bool(exponent) or "/" in text) or ""
             if not unit:
                 return None

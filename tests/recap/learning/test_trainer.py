@@ -16,6 +16,7 @@ import torch
 import recap.learning.trainer
 from recap.experiment.config import LoadedConfig
 from recap.experiment.experiment import kl_domains
+from recap.learning.batch import Batch
 from recap.learning.passes import ReinforcementPass, SupervisedPass
 from recap.learning.trainer import Trainer
 from recap.rewards.verification import PendingRewards
@@ -69,16 +70,21 @@ def test_no_second_of_a_step_is_counted_twice(small: Small, monkeypatch: pytest.
     assert found["update_seconds"] >= 0
 
 
+def gradient_of(trainer: Trainer, batch: Batch) -> torch.Tensor:
+    """Of all parameters, [P], with the weights as they are."""
+    counts, _ = trainer.count(batch)
+    weights = trainer.reweighting.weights
+    trainer.update.forward_backward(trainer.passes(batch, counts, weights), counts, weights)
+    return torch.cat([p.grad.flatten() for p in trainer.loaded.model.parameters()])
+
+
 def test_micro_batches_give_the_same_gradient(small: Small) -> None:
     """Once with all prompts at a time, once two by two: the optimizer sees the same."""
     gradients = []
     for accumulation in (1, 4):
         trainer = Trainer(small(f"train.accumulation_steps = {accumulation}").experiment)
         batch = trainer.verify(trainer.roll_out(prompts := trainer.draw()), prompts)
-        counts, _ = trainer.count(batch)
-        weights = trainer.reweighting.weights
-        trainer.update.forward_backward(trainer.passes(batch, counts, weights), counts, weights)
-        gradients.append(torch.cat([p.grad.flatten() for p in trainer.loaded.model.parameters()]))
+        gradients.append(gradient_of(trainer, batch))
     assert gradients[0].norm() > 0
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
 
@@ -132,10 +138,7 @@ def test_a_micro_batch_of_empty_completions_gives_the_same_gradient(small: Small
         mask = batch.rollouts[0].completion_mask.clone()
         mask[:6] = 0  # the first group, and the first half of the second
         batch.rollouts[0] = replace(batch.rollouts[0], completion_mask=mask)
-        counts, _ = trainer.count(batch)
-        weights = trainer.reweighting.weights
-        trainer.update.forward_backward(trainer.passes(batch, counts, weights), counts, weights)
-        gradients.append(torch.cat([p.grad.flatten() for p in trainer.loaded.model.parameters()]))
+        gradients.append(gradient_of(trainer, batch))
     assert gradients[0].norm() > 0
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
 
