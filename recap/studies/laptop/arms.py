@@ -55,6 +55,8 @@ ARMS = (
     Arm("instability_alone", "i alone"),
     Arm("exponential", "exponential averages for windows"),
     Arm("propmix", "replay by the sizes of the sources, by turns"),
+    Arm("alternate", "uniform's replay, by turns"),
+    Arm("propmix_within", "replay by the sizes of the sources, all in every step"),
     Arm("coreset", "replay of a fixed small subset"),
     Arm("kl", "KL to the base, no replay"),
     Arm("kl_on_replay", "KL on the replayed prompts alone"),
