@@ -27,6 +27,9 @@ from recap.model.packed_attention import Layout, has_kernel
 from recap.model.packing import PackedPrompts, why_not_packed
 from recap.model.token_scores import token_scores
 
+TRACED = 64
+"""Chunks of logits that are traced of a loss; each is as the one before, and a long completion has thousands."""
+
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the tensors that are made inside it, as long as they live; by kind.
@@ -199,8 +202,12 @@ def _log_probs(model: PreTrainedModel, shape: LossShape) -> Tensor:
     states = states.index_select(0, torch.zeros(predicted, dtype=torch.long))
     ids = torch.zeros(predicted, dtype=torch.long)
     chunk = predicted if shape.chunk is None else shape.chunk
-    log_probs, _ = token_scores(model.get_output_embeddings(), states, ids, [], 1.0, chunk)
-    return log_probs
+    scored = min(predicted, TRACED * chunk)
+    states, others = states.split([scored, predicted - scored])
+    log_probs, _ = token_scores(model.get_output_embeddings(), states, ids[:scored], [], 1.0, chunk)
+    # A token that is scored like those keeps its log-prob and entropy, and has a gradient in backward; no logits any more.
+    alike = (others * 1.0).sum(-1).float()
+    return torch.cat([log_probs, alike])
 
 
 def _complete_layout(shape: LossShape, spoken: int) -> Layout:

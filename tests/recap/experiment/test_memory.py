@@ -20,6 +20,7 @@ from recap.experiment.experiment import loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import Load
 from recap.experiment.memory import GIB, cache_columns, drift, estimate
+from recap.experiment.trace import LossShape, skeleton, trace_loss
 from recap.model.kv_cache import RoomyLayer
 
 Small = Callable[..., LoadedConfig]
@@ -127,6 +128,26 @@ def test_activations_per_token_of_the_3b() -> None:
     experiment = load_config(PAPER / "rlvr_only_recap.gin", ["train.activation_checkpointing = False"]).experiment
     load = Load(prompts=1, decoded=1, group_size=4, prompt_length=550, completion_length=512)
     assert 5e6 < estimate(experiment, DDP, load).parts["activations"] / (550 + load.spoken) < 6.7e6
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_loss_in_many_chunks_is_estimated_by_its_first(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Qwen2Config(
+        vocab_size=500,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    shape = LossShape(prompts=2, group_size=4, prompt_length=16, completion_length=200, chunk=16, bf16=bf16)
+    peak, kept = trace_loss(skeleton(config, torch.float32), shape)  # of its 100 chunks 64
+    monkeypatch.setattr("recap.experiment.trace.TRACED", 1000)
+    whole_peak, whole_kept = trace_loss(skeleton(config, torch.float32), shape)
+    for found, right in ((peak, whole_peak), (kept, whole_kept)):
+        assert found.keys() == right.keys()
+        assert found.total() == pytest.approx(right.total(), rel=0.005)
+        assert all(found[kind] == pytest.approx(right[kind], rel=0.01) for kind in found)
 
 
 def test_gradient_methods_hold_the_gradient_of_every_objective(small: Small) -> None:
