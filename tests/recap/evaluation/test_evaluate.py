@@ -195,6 +195,8 @@ def test_a_file_gives_back_what_was_written(random_tiny: LoadedModel, tmp_path: 
 class Not:
     """Does not apply to every other example."""
 
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float | None:
         return None if EveryOther()(completion, example) else 0.25
 

@@ -225,6 +225,8 @@ def test_a_reader_shares_the_model_and_nothing_that_reads(small: Small) -> None:
 class Half:
     """A verifier by which every other group has a gradient."""
 
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float:
         return zlib.crc32(completion.encode()) % 1000 / 1000 * (zlib.crc32(example.id.encode()) % 2)
 

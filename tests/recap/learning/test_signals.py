@@ -129,6 +129,8 @@ def test_state_goes_on_where_it_was() -> None:
 class Hashed:
     """A verifier that gives any two completions different rewards."""
 
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float:
         return zlib.crc32(completion.encode()) % 1000 / 1000
 

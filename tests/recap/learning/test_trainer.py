@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[3]
 class Hashed:
     """A verifier that gives any two completions different rewards, so that every group has a gradient."""
 
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float:
         return zlib.crc32(completion.encode()) % 1000 / 1000
 
@@ -265,6 +267,8 @@ def test_per_domain_objectives(small: Small) -> None:
 
 class Poisoned:
     """A verifier that gives NaN."""
+
+    quick = True
 
     def __call__(self, completion: str, example: Example) -> float:
         return float("nan")

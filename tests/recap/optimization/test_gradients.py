@@ -205,6 +205,8 @@ def test_gradnorm_hears_the_norms_of_the_update_that_the_losses_are_of(small: Sm
 class Indifferent:
     """A verifier that gives every completion the same reward, so that no group has a gradient."""
 
+    quick = True
+
     def __call__(self, completion: str, example: Example) -> float:
         return 0.5
 
