@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recap.evaluation.outcomes import Outcome
+from recap.evaluation.outcomes import Outcome, Outcomes
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,18 @@ def matched(first: ScoreTable, second: ScoreTable) -> tuple[ScoreTable, ScoreTab
     places = [{key: row for row, key in enumerate(found)} for found in keys]
     both = [key for key in keys[0] if key in places[1]]
     return first.select([places[0][key] for key in both]), second.select([places[1][key] for key in both])
+
+
+def matched_tables(
+    base: Outcomes, now: Outcomes, *, lenient: bool = False, sampled: bool = False
+) -> Iterator[tuple[str, ScoreTable, ScoreTable]]:
+    """Every capability that both evaluations have examples of in common: its name, and these examples before and after.
+
+    Args:
+        lenient, sampled: as of `score_table`.
+    """
+    for name in (name for name in now if name in base):
+        tables = (score_table(rows[name], lenient=lenient, sampled=sampled) for rows in (base, now))
+        before, after = matched(*tables)
+        if before.scores.size:
+            yield name, before, after

@@ -13,7 +13,7 @@ from recap.evaluation.comparison import Contrast
 from recap.evaluation.forgetting import forgetting_index, kept_share, measures
 from recap.evaluation.outcomes import Outcomes
 from recap.evaluation.paired import paired
-from recap.evaluation.score_table import matched, score_table
+from recap.evaluation.score_table import matched_tables, score_table
 from recap.evaluation.scores import score_of
 from recap.evaluation.statistics import Interval, t_interval
 from recap.report.cohort import Cohort
@@ -164,12 +164,9 @@ def score_curve(run: ReportedRun, name: str, what: str = "score") -> dict[int, f
 def traded(base: Outcomes, now: Outcomes) -> tuple[float, float]:
     """Forgetting index, and gain: the mean over capabilities of the rise of the score, 0 where it fell."""
     retentions, gains = [], []
-    for name in (name for name in now if name in base):
-        before, after = matched(score_table(base[name]), score_table(now[name]))
-        if before.scores.size:
-            found = measures(before.scores, after.scores, before.chance)
-            retentions.append(kept_share(found))
-            gains.append(max(0.0, float(after.scores.mean() - before.scores.mean())))
+    for _, before, after in matched_tables(base, now):
+        retentions.append(kept_share(measures(before.scores, after.scores, before.chance)))
+        gains.append(max(0.0, float(after.scores.mean() - before.scores.mean())))
     return forgetting_index(retentions), float(np.mean(gains)) if gains else math.nan
 
 

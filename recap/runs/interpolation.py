@@ -18,7 +18,7 @@ from pathlib import Path
 from recap.evaluation.evaluate import evaluate
 from recap.evaluation.forgetting import forgetting_index, kept_share, measures
 from recap.evaluation.outcomes import Outcomes, read_outcomes, write_outcomes
-from recap.evaluation.score_table import matched, score_table
+from recap.evaluation.score_table import matched_tables
 from recap.evaluation.scores import CapabilityScore, score_of
 from recap.experiment.experiment import Experiment
 from recap.learning.trainer import Trainer
@@ -142,12 +142,10 @@ def read_interpolation(directory: Path) -> dict[float, Outcomes]:
 
 
 def _index(base: Outcomes | None, now: Outcomes) -> float:
-    retentions = []
-    for name in now if base else ():
-        before, after = matched(score_table((base or {})[name]), score_table(now[name]))
-        if before.scores.size:
-            retentions.append(kept_share(measures(before.scores, after.scores, before.chance)))
-    return forgetting_index(retentions)
+    both = matched_tables(base or {}, now)
+    return forgetting_index(
+        [kept_share(measures(before.scores, after.scores, before.chance)) for _, before, after in both]
+    )
 
 
 def _write_csv(path: Path, measured: Measured) -> None:

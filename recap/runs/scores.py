@@ -9,7 +9,7 @@ from typing import Any
 
 from recap.evaluation.forgetting import below_peak, forgetting_index, kept_share, measures, pass_at_k
 from recap.evaluation.outcomes import Outcomes
-from recap.evaluation.score_table import matched, score_table
+from recap.evaluation.score_table import matched_tables, score_table
 from recap.evaluation.scores import CapabilityScore
 
 
@@ -61,17 +61,15 @@ def forgetting_metrics(base: Outcomes, now: Outcomes, history: ScoreHistory) -> 
     """
     metrics: dict[str, float] = {}
     retentions = []
-    for name in (name for name in now if name in base):
-        for kind, reading in {"": {}, "_lenient": {"lenient": True}, "_sampled": {"sampled": True}}.items():
-            before, after = matched(score_table(base[name], **reading), score_table(now[name], **reading))
-            if not before.scores.size:
-                continue
+    for kind, reading in {"": {}, "_lenient": {"lenient": True}, "_sampled": {"sampled": True}}.items():
+        for name, before, after in matched_tables(base, now, **reading):
             found = measures(before.scores, after.scores, before.chance)
             metrics |= {
                 f"{measure}{'' if measure == 'noise_floor' else kind}/{name}": value for measure, value in found.items()
             }
             if not kind:
                 retentions.append(kept_share(found))
+    for name in (name for name in now if name in base):
         # A run that was resumed with other capabilities has steps without some.
         metrics[f"below_peak/{name}"] = below_peak(
             [scores[name].score for _, scores in sorted(history.items()) if name in scores]
