@@ -61,7 +61,7 @@ def laptop(
     ] = None,
     jobs: JobsOption = 2,
 ) -> None:
-    """What in RECAP does the work: replay, its weights, or their feedback? 30 arms, eight seeds, a night on 2 cores.
+    """What in RECAP does the work: replay, its weights, or their feedback? 31 arms, eight seeds, a night on 2 cores.
 
     docs/laptop_protocol.md says what is compared. The report is written after every arm. The same
     command goes on where it was stopped.

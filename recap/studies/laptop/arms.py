@@ -66,6 +66,7 @@ ARMS = (
     Arm("replay_50_percent", "50 % of the prompts"),
     Arm("reasoning_only_low_lr", "no replay, half the learning rate"),
     Arm("reasoning_only_high_lr", "no replay, twice the learning rate"),
+    Arm("uniform_low_lr", "replay, half the learning rate"),
     Arm("kl_low", "KL, a quarter of β"),
     Arm("kl_high", "KL, four times β"),
 )
