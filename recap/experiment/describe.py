@@ -140,16 +140,26 @@ def _drift(experiment: Experiment) -> str:
 
 REMEDIES = {
     "base model": "train.drift = None, or an adapter, whose base is there",
-    "activations": "train.activation_checkpointing = True, a smaller scoring.max_tokens, or more train.accumulation_steps",
+    "activations": "a smaller scoring.max_tokens, or more train.accumulation_steps",
     "logits": "a smaller scoring.chunk, or more train.accumulation_steps",
     "key/value cache": "a smaller rollout.batch_size: fewer prompts are decoded at a time",
     "gradients of the objectives": "train.gradient_method = None and a policy other than GradNorm: FSDP and LoRA help little",
 }
-"""What makes a part of an estimate smaller; of the parts that are proportional to the parameters, see `SHARE`."""
-SHARE = (
-    "FSDP2 shares weights, gradients and optimizer state out (experiments/accelerate/fsdp2_8_gpus.yaml); or"
-    " train.adapter = @lora()"
-)
+"""What makes a part of an estimate smaller; the others are proportional to the parameters."""
+
+
+def remedy(part: str, experiment: Experiment, layout: Layout) -> str:
+    """What makes a part of an estimate smaller, and is not in force already."""
+    if part == "activations" and not (experiment.activation_checkpointing or layout.activation_checkpointing):
+        return f"train.activation_checkpointing = True, {REMEDIES[part]}"
+    if part in REMEDIES:
+        return REMEDIES[part]
+    share = (
+        "more processes, as FSDP2 shares weights, gradients and optimizer state out"
+        if layout.sharded
+        else "FSDP2 shares weights, gradients and optimizer state out (experiments/accelerate/fsdp2_8_gpus.yaml)"
+    )
+    return share if experiment.adapter is not None else f"{share}; or train.adapter = @lora()"
 
 
 def memory_lines(experiment: Experiment, layout: Layout, gpu: float | None) -> list[str]:
@@ -179,7 +189,7 @@ def memory_lines(experiment: Experiment, layout: Layout, gpu: float | None) -> l
     return [
         *lines,
         f"note: memory does not fit: {total:.1f} GiB are more than {FILLED:.0%} of {gpu:g} GiB (the rest is lost to"
-        f" fragmentation); most is {most}: {REMEDIES.get(most, SHARE)}",
+        f" fragmentation); most is {most}: {remedy(most, experiment, layout)}",
     ]
 
 

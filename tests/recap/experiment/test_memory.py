@@ -192,6 +192,18 @@ def test_check_says_what_fits_and_what_does_not() -> None:
     )
 
 
+def test_check_advises_nothing_that_is_done_already() -> None:
+    """The recipe computes layers again in backward, and the layout shares the model."""
+    file, shared = "experiments/paper/hybrid_recap.gin", "experiments/accelerate/fsdp2_8_gpus.yaml"
+    long = check(file, "--accelerate", shared, "--gpu-memory", "80", "-b", "rollout.max_new_tokens = 16384")
+    assert "most is activations: a smaller scoring.max_tokens" in long
+    assert "most is gathered by FSDP: more processes" in check(file, "--accelerate", shared, "--gpu-memory", "16")
+    off = check(
+        file, "--gpu-memory", "80", "-b", "train.activation_checkpointing = False", "-b", "train.adapter = @lora()"
+    )
+    assert "most is activations: train.activation_checkpointing = True" in off
+
+
 def test_check_names_the_cost_of_a_gradient_method_and_of_flash_attention() -> None:
     bindings = ("-b", "train.gradient_method = 'upgrad'", "-b", "backends.huggingface.attention = 'flash_attention_2'")
     found = check("experiments/paper/rlvr_only_recap.gin", "--gpu-memory", "80", *bindings)
