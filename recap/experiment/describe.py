@@ -143,6 +143,9 @@ REMEDIES = {
     "activations": "a smaller scoring.max_tokens, or more train.accumulation_steps",
     "logits": "a smaller scoring.chunk, or more train.accumulation_steps",
     "key/value cache": "a smaller rollout.batch_size: fewer prompts are decoded at a time",
+    "vLLM": "a smaller gpu_memory_utilization",
+    "copies": "the model that samples is whole on every process: a smaller model, or GPUs with more memory",
+    "gathered by FSDP": "what runs is whole while it does: a smaller model, or GPUs with more memory",
     "gradients of the objectives": "train.gradient_method = None and a policy other than GradNorm: FSDP and LoRA help little",
 }
 """What makes a part of an estimate smaller; the others are proportional to the parameters."""
@@ -152,13 +155,13 @@ def remedy(part: str, experiment: Experiment, layout: Layout) -> str:
     """What makes a part of an estimate smaller, and is not in force already."""
     if part == "activations" and not (experiment.activation_checkpointing or layout.activation_checkpointing):
         return f"train.activation_checkpointing = True, {REMEDIES[part]}"
+    if part == "copies" and experiment.copies_reference:
+        return "grpo.kl_coefficient = 0, or train.adapter = @lora(), whose base is the reference"
     if part in REMEDIES:
         return REMEDIES[part]
-    share = (
-        "more processes, as FSDP2 shares weights, gradients and optimizer state out"
-        if layout.sharded
-        else "FSDP2 shares weights, gradients and optimizer state out (experiments/accelerate/fsdp2_8_gpus.yaml)"
-    )
+    shares = "shares weights, gradients and optimizer state out"
+    config = "experiments/accelerate/fsdp2_8_gpus.yaml"
+    share = f"more processes, as FSDP2 {shares}" if layout.sharded else f"FSDP2 {shares} ({config})"
     return share if experiment.adapter is not None else f"{share}; or train.adapter = @lora()"
 
 

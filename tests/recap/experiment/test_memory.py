@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from recap.cli import app
 from recap.experiment.config import LoadedConfig, load_config
+from recap.experiment.describe import remedy
 from recap.experiment.experiment import loads_base
 from recap.experiment.layout import Layout
 from recap.experiment.load import Load
@@ -197,11 +198,21 @@ def test_check_advises_nothing_that_is_done_already() -> None:
     file, shared = "experiments/paper/hybrid_recap.gin", "experiments/accelerate/fsdp2_8_gpus.yaml"
     long = check(file, "--accelerate", shared, "--gpu-memory", "80", "-b", "rollout.max_new_tokens = 16384")
     assert "most is activations: a smaller scoring.max_tokens" in long
-    assert "most is gathered by FSDP: more processes" in check(file, "--accelerate", shared, "--gpu-memory", "16")
+    assert "most is gathered by FSDP: what runs is whole" in check(file, "--accelerate", shared, "--gpu-memory", "16")
+    pytest.importorskip("peft")
     off = check(
         file, "--gpu-memory", "80", "-b", "train.activation_checkpointing = False", "-b", "train.adapter = @lora()"
     )
     assert "most is activations: train.activation_checkpointing = True" in off
+
+
+def test_advice_on_a_copy_depends_on_whose_it_is() -> None:
+    sampler = load_config(PAPER / "hybrid_recap.gin").experiment
+    reference = load_config(PAPER / "rlvr_only_lwf.gin").experiment
+    assert "samples" in remedy("copies", sampler, SHARED)
+    assert "grpo.kl_coefficient = 0" in remedy("copies", reference, DDP)
+    assert remedy("weights", sampler, SHARED).startswith("more processes")
+    assert remedy("weights", sampler, DDP).startswith("FSDP2")
 
 
 def test_check_names_the_cost_of_a_gradient_method_and_of_flash_attention() -> None:
