@@ -209,9 +209,9 @@ def test_check_advises_nothing_that_is_done_already() -> None:
 def test_advice_on_a_copy_depends_on_whose_it_is() -> None:
     sampler = load_config(PAPER / "hybrid_recap.gin").experiment
     reference = load_config(PAPER / "rlvr_only_lwf.gin").experiment
-    assert "samples" in remedy("copies", sampler, SHARED)
+    assert "samples" in remedy("copies", sampler, SHARDED)
     assert "grpo.kl_coefficient = 0" in remedy("copies", reference, DDP)
-    assert remedy("weights", sampler, SHARED).startswith("more processes")
+    assert remedy("weights", sampler, SHARDED).startswith("more processes")
     assert remedy("weights", sampler, DDP).startswith("FSDP2")
 
 
